@@ -1,0 +1,4 @@
+//! Configuration: layers (defaults, files, environment, flags), provenance, validation, the running value.
+
+pub mod model;
+pub mod units;

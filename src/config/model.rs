@@ -1,0 +1,185 @@
+//! The configuration as one immutable value. Keys, defaults and meanings: `docs/configuration.md`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Auto, ByteSize, Duration, HostPort};
+
+/// What a mender does with what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Mend it.
+    Repair,
+    /// Change no byte, count what would have been done.
+    Observe,
+    /// Do not look.
+    Off,
+}
+
+/// Where a position below the log start is moved to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ResetPolicy {
+    /// The earliest offset that the leader still has.
+    Earliest,
+    /// The log end, by the client's isolation level.
+    Latest,
+    /// The end of the log that is closer: earliest for a position below the start, latest for one above the end.
+    Nearest,
+    /// The client gets the broker's own error.
+    Passthrough,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub upstream: Upstream,
+    pub listen: Listen,
+    pub limits: Limits,
+    pub admin: Admin,
+    pub menders: Menders,
+    pub shutdown: Shutdown,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstream {
+    /// Brokers to start from, tried in turn.
+    pub bootstrap: Vec<HostPort>,
+    pub tls: UpstreamTls,
+    /// Longest time for DNS, TCP and TLS of one upstream connection.
+    pub connect_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    pub enabled: bool,
+    /// PEM file with the authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the client certificate chain (mTLS).
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the client key (mTLS).
+    pub key_file: Option<PathBuf>,
+    /// Name to verify instead of the host that is dialled.
+    pub server_name: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// Bootstrap listeners: one `host:port` or several; `localhost` binds both families.
+    pub address: Vec<HostPort>,
+    /// First port of the range that brokers' listeners are taken from; `auto`: listen port + 1.
+    pub broker_ports: Auto<u16>,
+    /// Host that clients are told in place of the brokers'; `auto`: the local address that the client connected to.
+    pub advertised_host: Auto<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Client connections; `auto`: from the descriptor limit.
+    pub max_connections: Auto<u32>,
+    /// Largest frame that is let through (a broker's own limit is 100 MiB).
+    pub max_frame: ByteSize,
+    /// Largest frame that is held whole.
+    pub max_whole_frame: ByteSize,
+    /// All held bytes together; `auto`: 70 % of the cgroup's memory.
+    pub memory: Auto<ByteSize>,
+    /// From accept to the first whole request head.
+    pub handshake_timeout: Duration,
+    /// Without a byte in either direction and nothing in flight.
+    pub idle_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    pub address: HostPort,
+    /// `true`: `/readyz` also asks for a broker that answers.
+    pub ready_requires_upstream: bool,
+    /// What is answered on an address that is not loopback.
+    pub expose: Expose,
+}
+
+/// What the admin server answers on an address that is not loopback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Expose {
+    /// `/metrics` and the health paths.
+    Metrics,
+    All,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Menders {
+    pub offset_reset: OffsetReset,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OffsetReset {
+    pub mode: Mode,
+    /// Where a position below the log start is moved to.
+    pub policy: ResetPolicy,
+    /// Per topic pattern (glob; first match in the file's order of specificity: exact, then longest): a policy, or `{ mode, policy }`.
+    pub topics: BTreeMap<String, TopicRule>,
+    /// Per group pattern: `{ mode }`.
+    pub groups: BTreeMap<String, ModeRule>,
+    /// Per client id pattern: `{ mode }`.
+    pub clients: BTreeMap<String, ModeRule>,
+}
+
+/// A topic's rule: just a policy, or policy and mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum TopicRule {
+    Policy(ResetPolicy),
+    Full(FullTopicRule),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FullTopicRule {
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    #[serde(default)]
+    pub policy: Option<ResetPolicy>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModeRule {
+    pub mode: Mode,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    /// After the last client: longest time to flush.
+    pub grace: Duration,
+    /// From the first signal: how long clients may still finish.
+    pub drain_timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A tracing filter: `info`, or `info,kmend::session=debug`.
+    pub level: String,
+    pub format: Auto<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}

@@ -1,0 +1,7 @@
+//! kmend: a Kafka-wire-compatible proxy sidecar that mends what clients are known to get wrong.
+//!
+//! Dependencies point one way (a test holds this):
+//! `main -> app -> {config, listen, admin, menders}`, `listen -> session -> {mend, upstream} -> wire`,
+//! `menders -> {mend, store, wire}`. See ARCHITECTURE.md.
+
+pub mod config;
