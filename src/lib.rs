@@ -5,3 +5,6 @@
 //! `menders -> {mend, store, wire}`. See ARCHITECTURE.md.
 
 pub mod config;
+pub mod mend;
+pub mod telemetry;
+pub mod wire;
