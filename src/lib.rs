@@ -4,4 +4,10 @@
 //! `main -> app -> {config, listen, admin, menders}`, `listen -> session -> {mend, upstream} -> wire`,
 //! `menders -> {mend, store, wire}`. See ARCHITECTURE.md.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod shutdown;
+pub mod telemetry;
+pub mod upstream;
