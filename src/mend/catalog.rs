@@ -81,6 +81,14 @@ impl Catalog {
         }
     }
 
+    /// Learns an id's name, without leaders.
+    pub fn learn_name(&self, name: &str, id: TopicId) {
+        let mut state = self.write();
+        if state.by_id.len() < MAX_TOPICS {
+            state.by_id.insert(id, Arc::from(name));
+        }
+    }
+
     pub fn name(&self, id: &TopicId) -> Option<Arc<str>> {
         self.read().by_id.get(id).cloned()
     }

@@ -98,8 +98,9 @@ pub trait ConnMender: Send {
         Verdict::Pass
     }
     fn injected(&mut self, cx: &mut Cx<'_>, token: u64, outcome: Injected<'_>) {}
-    /// Another connection of the same client asks for the log starts of `partitions`.
-    fn peer_asks(&mut self, cx: &mut Cx<'_>, topic: &str, partitions: &[i32]) {}
+    /// Another connection of the same client, `asker`, wants to know the log starts of
+    /// `partitions`; it is woken through [`Peers::wake`].
+    fn peer_asks(&mut self, cx: &mut Cx<'_>, asker: u64, topic: &str, partitions: &[i32]) {}
     /// A time that was asked for by [`Cx::wake_at`] has come.
     fn tick(&mut self, cx: &mut Cx<'_>) {}
     fn closed(&mut self, cx: &mut Cx<'_>) {}

@@ -35,7 +35,7 @@ pub trait Directory: Send + Sync {
 
 /// What all connections share.
 pub struct Env {
-    pub limits: Limits,
+    pub limits: ArcSwap<Limits>,
     pub interests: ArcSwap<Interests>,
     pub menders: Vec<Arc<dyn Mender>>,
     pub shared: Arc<Shared>,
@@ -62,6 +62,7 @@ const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Core {
     pub(super) env: Arc<Env>,
     pub(super) interests: Arc<Interests>,
+    pub(super) limits: Arc<Limits>,
     pub(super) conn: Conn,
     /// The address that the client connected to.
     pub(super) local: IpAddr,
@@ -97,9 +98,11 @@ impl Core {
     pub fn new(env: Arc<Env>, conn: Conn, local: IpAddr, mailbox: mpsc::Sender<Message>, now: Instant) -> Core {
         let chain = Chain::new(&env.menders);
         let interests = env.interests.load_full();
+        let limits = env.limits.load_full();
         Core {
             env,
             interests,
+            limits,
             conn,
             local,
             chain,
@@ -132,6 +135,13 @@ impl Core {
         if !Arc::ptr_eq(&self.interests, &*self.env.interests.load()) {
             self.interests = self.env.interests.load_full();
         }
+        if !Arc::ptr_eq(&self.limits, &*self.env.limits.load()) {
+            self.limits = self.env.limits.load_full();
+        }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub fn conn(&self) -> &Conn {
@@ -194,8 +204,7 @@ impl Core {
         match message {
             Message::Wake => {}
             Message::LogStarts { topic, partitions, asker } => {
-                self.call_all(|m, cx| m.peer_asks(cx, &topic, &partitions));
-                self.env.shared.peers.wake(asker);
+                self.call_all(|m, cx| m.peer_asks(cx, asker, &topic, &partitions));
             }
         }
     }
@@ -207,10 +216,6 @@ impl Core {
         if let Some(gauge) = self.software.take() {
             gauge.dec();
         }
-    }
-
-    pub(super) fn around(&self) -> Around<'_> {
-        Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared }
     }
 
     /// Calls every mender, then does what they want done.
@@ -299,14 +304,14 @@ impl Core {
             pump.window.reach(total);
             return Ok(None);
         }
-        let limit = self.env.limits.max_whole_frame;
+        let limit = self.limits.max_whole_frame;
         if total > limit {
             return Err(End::OverWhole { api: api.name().unwrap_or("unknown"), size: total, limit });
         }
         if pump.reserved.as_ref().is_none_or(|r| r.bytes() < total) {
             // What is held already is given back first: two halves must not wait for each other.
             pump.reserved = None;
-            match self.env.limits.memory.reserve(total) {
+            match self.limits.memory.reserve(total) {
                 Some(reservation) => pump.reserved = Some(reservation),
                 None => {
                     let since = *self.memory_wait.get_or_insert(self.now);

@@ -81,7 +81,7 @@ impl Core {
             return Ok(Some(Wait::Held));
         }
         let raw = self.login.is_raw();
-        let max = self.env.limits.max_frame;
+        let max = self.limits.max_frame;
         let size = frame::check(*prefix, if raw { 0 } else { 10 }, max).map_err(End::BadRequest)? as usize;
         let total = PREFIX + size;
         if raw {
@@ -216,7 +216,7 @@ impl Core {
         total: usize,
         look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict,
     ) -> Result<Option<Wait>, End> {
-        if total > self.env.limits.max_whole_frame {
+        if total > self.limits.max_whole_frame {
             self.env.metrics.unseen_frames.with_label_values(&[head.api.name().unwrap_or("unknown")]).inc();
             self.forwarded(head, None);
             self.request = RequestState::Pass(total);

@@ -1,7 +1,6 @@
 //! Responses: from the broker to the client.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use super::core::{Core, Directory, Wait};
 use super::end::End;
@@ -95,7 +94,7 @@ impl Core {
         }
         let bytes = pump.window.undecided();
         let Some(prefix) = bytes.first_chunk::<PREFIX>() else { return Ok(Some(Wait::Bytes)) };
-        let max = self.env.limits.max_frame.max(i32::MAX as u32);
+        let max = self.limits.max_frame.max(i32::MAX as u32);
         let raw = self.queue.front().is_some_and(|e| matches!(e.kind, Kind::Raw));
         let size = frame::check(*prefix, if raw { 0 } else { 4 }, max).map_err(End::BadResponse)? as usize;
         let total = PREFIX + size;
@@ -225,7 +224,7 @@ impl Core {
 
     /// A whole frame that the menders look at.
     fn judged(&mut self, pump: &mut Pump, head: Head) -> Result<Option<Wait>, End> {
-        if head.total > self.env.limits.max_whole_frame {
+        if head.total > self.limits.max_whole_frame {
             self.env.metrics.unseen_frames.with_label_values(&[head.name()]).inc();
             return self.pass(head);
         }
@@ -339,7 +338,7 @@ impl Core {
         if whole && let Some(wait) = self.gather(pump, head)? {
             return Ok(Some(wait));
         }
-        let scan = FetchResponseScan { whole, ..FetchResponseScan::default() };
+        let scan = FetchResponseScan::new(whole);
         if whole {
             return self.fetched_whole(pump, head, layout, request, scan);
         }

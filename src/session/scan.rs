@@ -90,12 +90,16 @@ pub(super) struct FetchResponseScan {
     pub error: i16,
     emptied: bool,
     /// The frame is here as a whole: its node endpoints can be rewritten.
-    pub whole: bool,
+    whole: bool,
     /// It has node endpoints.
     pub endpoints: bool,
 }
 
 impl FetchResponseScan {
+    pub fn new(whole: bool) -> Self {
+        FetchResponseScan { whole, ..Self::default() }
+    }
+
     pub fn visitor<'a>(&'a mut self, core: &'a mut Core, request: Option<&'a FetchRequest>) -> FetchResponseVisitor<'a> {
         FetchResponseVisitor { scan: self, core, request }
     }

@@ -29,8 +29,6 @@ pub enum Op {
     Blob { mark: Mark, compact: bool, peek: usize },
     /// ARRAY or COMPACT_ARRAY; no element is shorter than `min` bytes.
     Array { mark: Mark, compact: bool, min: usize, body: Vec<Op> },
-    /// A nullable struct: int8, then the fields unless it is negative.
-    Nullable { body: Vec<Op> },
     /// Tagged fields; contents are skipped.
     Tags { mark: Mark },
     /// Whatever is left: for messages of which only the front matters.
@@ -229,15 +227,6 @@ impl Walker {
             Op::Str { mark, compact } => self.string(buf, *mark, *compact, v),
             Op::Blob { mark, compact, peek } => self.blob(buf, *mark, *compact, *peek, v),
             Op::Array { mark, compact, min, body } => self.array(buf, *mark, *compact, *min, body, v),
-            Op::Nullable { body } => {
-                let Some(first) = buf.first() else { return Ok(Unit::Need(1)) };
-                let present = *first < 0x80;
-                self.next();
-                if present {
-                    self.push(Level { ops: body, pc: 0, left: 0, mark: Mark::NONE })?;
-                }
-                Ok(Unit::Took(1))
-            }
             Op::Tags { mark } => self.tags(buf, *mark, v),
             Op::Rest => {
                 self.next();

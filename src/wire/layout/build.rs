@@ -59,13 +59,6 @@ impl Build {
         })
     }
 
-    pub fn nullable(&mut self, fields: impl FnOnce(&mut Build)) -> &mut Self {
-        let mut b = Build::new(self.flexible);
-        fields(&mut b);
-        self.ops.push(Op::Nullable { body: b.finish() });
-        self
-    }
-
     /// The tagged fields that end each struct of a flexible version; nothing in others.
     pub fn tags(&mut self) -> &mut Self {
         self.marked_tags(Mark::NONE)
@@ -90,7 +83,7 @@ fn least(op: &Op) -> usize {
         Op::Fixed { len, .. } => *len,
         Op::Str { compact: false, .. } => 2,
         Op::Blob { compact: false, .. } | Op::Array { compact: false, .. } => 4,
-        Op::Str { .. } | Op::Blob { .. } | Op::Array { .. } | Op::Nullable { .. } | Op::Tags { .. } => 1,
+        Op::Str { .. } | Op::Blob { .. } | Op::Array { .. } | Op::Tags { .. } => 1,
         Op::Rest => 0,
     }
 }

@@ -38,11 +38,15 @@ pub(super) fn offset_commit_response(b: &mut Build, v: i16) {
     b.tags();
 }
 
+/// Partition: Index i32.
 pub(super) fn offset_fetch_request(b: &mut Build, v: i16) {
     let topics = |b: &mut Build| {
         b.array(TOPICS, |b| {
             if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
-            b.ints().tags();
+            b.array(PARTITIONS, |b| {
+                b.fixed(PARTITION, 4);
+            });
+            b.tags();
         });
     };
     if v >= 8 {
