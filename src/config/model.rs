@@ -51,6 +51,7 @@ pub struct Config {
     pub menders: Menders,
     /// The way out after SIGTERM or SIGINT.
     pub shutdown: Shutdown,
+    /// What kmend says, and in which form.
     pub log: Log,
 }
 

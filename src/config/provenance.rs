@@ -28,6 +28,8 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("default"),
             Self::Dev => f.write_str("kmend dev"),
+            // The file as a whole.
+            Self::File { path, line: 0, .. } => write!(f, "{}", path.display()),
             Self::File { path, line, column } => {
                 write!(f, "{}:{line}:{column}", path.display())
             }
@@ -87,10 +89,6 @@ impl Provenance {
                     .find(|(known, _)| known.starts_with(path))
                     .map(|(_, origin)| origin)
             })
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Origin)> {
-        self.origins.iter()
     }
 }
 
