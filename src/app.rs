@@ -14,10 +14,9 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::admin::{self, AdminState};
-use crate::admin::readiness::{Check, Readiness};
+use crate::admin::{self, AdminState, Check, Readiness};
 use crate::config::units::{Auto, HostPort};
-use crate::config::{Config, Loaded, Origin, Running, Sources};
+use crate::config::{Config, Loaded, Running, Sources};
 use crate::listen::{Listeners, Phase, Shared as ListenShared, prime, sockets};
 use crate::mend::{Interests, Mender, Shared as MendShared};
 use crate::menders;
@@ -121,7 +120,7 @@ impl App {
     fn build(start: Start, logs: LogHandle, runtime: &Runtime) -> Result<App, AppError> {
         let Start { loaded, sources, kind } = start;
         let config = loaded.config.clone();
-        let admin_is_default = matches!(loaded.provenance.origin("admin.address"), Origin::Default | Origin::Dev);
+        let admin_is_default = !loaded.provenance.is_set("admin.address");
         let running = Running::new(loaded);
         let _runtime = runtime.enter();
 
@@ -175,7 +174,7 @@ impl App {
         routing.start(listeners.clone());
         for (address, listener) in listening {
             listeners.bootstrap(listener).map_err(|source| listen_error("listen.address", address, source))?;
-            tracing::info!(%address, upstream = %display(&config.upstream.bootstrap), "listening; point bootstrap.servers here");
+            tracing::info!(%address, upstream = %listed(&config.upstream.bootstrap), "listening; point bootstrap.servers here");
         }
         readiness.set(Check::Listeners, true);
 
@@ -244,9 +243,14 @@ impl App {
     }
 
     fn reload(&self) {
-        match crate::config::reload(&self.sources, &self.running) {
-            Ok(diff) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
-            Ok(diff) => {
+        // All or nothing: what cannot be used is refused before anything changes.
+        let usable = |config: &Config| Dialer::new(config).map(drop);
+        match crate::config::reload(&self.sources, &self.running, usable) {
+            Ok((diff, _)) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
+            Ok((diff, notes)) => {
+                for note in notes {
+                    tracing::warn!("{note}");
+                }
                 for change in &diff.changes {
                     let when = if change.needs_restart { "after a restart" } else { "now" };
                     tracing::info!(key = change.key, from = change.from, to = change.to, when, "reloaded");
@@ -276,7 +280,7 @@ impl App {
     }
 }
 
-fn display(addresses: &[HostPort]) -> String {
+fn listed(addresses: &[HostPort]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -100,8 +100,8 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
         Ok(found) => found,
         Err(error) => {
             match &error {
-                DialError::Recent { .. } => tracing::debug!(?target, %error, "no broker for a client"),
-                _ => tracing::warn!(?target, %error, cause = error.source().map(tracing::field::display), "no broker for a client"),
+                DialError::Recent { .. } => tracing::debug!(to = ?target, %error, "no broker for a client"),
+                _ => tracing::warn!(to = ?target, %error, cause = error.source().map(tracing::field::display), "no broker for a client"),
             }
             sockets::refuse(client);
             return;
@@ -111,7 +111,7 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
     let open = Counted(&metrics.upstream_connections);
     let conn = Conn::new(shared.number(), peer.ip().to_canonical(), node);
     let number = conn.number;
-    tracing::debug!(connection = number, %peer, ?target, "a client connected");
+    tracing::debug!(connection = number, %peer, to = ?target, "a client connected");
     let end = driver::run(shared.env.clone(), conn, local.ip(), client, upstream).await;
     drop(open);
     metrics.ended(&end);
@@ -130,10 +130,10 @@ impl Drop for Counted<'_> {
 fn tell(end: &End, connection: u64, peer: SocketAddr, local: SocketAddr, target: Target) {
     let side = end.side().label();
     match end {
-        end if end.is_ordinary() => tracing::debug!(connection, %peer, ?target, side, reason = %end, "a connection ended"),
+        end if end.is_ordinary() => tracing::debug!(connection, %peer, to = ?target, side, reason = %end, "a connection ended"),
         End::BadRequest(what) => tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {what}"),
         end if end.side() == Side::Client => tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {end}"),
-        end => tracing::error!(connection, %peer, ?target, side, "a connection was cut: {end}"),
+        end => tracing::error!(connection, %peer, to = ?target, side, "a connection was cut: {end}"),
     }
 }
 

@@ -121,7 +121,11 @@ fn leave(state: &mut State, number: u64) {
     if let Some(peers) = state.connections.get_mut(&client) {
         peers.retain(|p| p.number != number);
         if peers.is_empty() {
+            // What comes next under this name may be another app.
             state.connections.remove(&client);
+            if state.groups.remove(&client).is_some() {
+                state.joined.retain(|c| *c != client);
+            }
         }
     }
 }

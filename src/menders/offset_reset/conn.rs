@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::chase::{Chase, OnError, PATIENCE, Phase};
 use super::headroom::{EVERY, Watched};
