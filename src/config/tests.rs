@@ -306,7 +306,7 @@ fn wrong_values_say_what_would_be_valid() {
         ),
         (
             "menders: { offset_reset: { mode: } }\n",
-            "kmend.yaml:2:35: menders.offset_reset.mode: has no value",
+            "kmend.yaml:2:32: menders.offset_reset.mode: has no value",
         ),
     ] {
         assert_eq!(said(text), expected);
