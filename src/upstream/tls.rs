@@ -150,7 +150,8 @@ pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
     match error {
         rustls::Error::InvalidMessage(_) => Some(PLAIN),
         rustls::Error::InvalidCertificate(reason) => match reason {
-            CertificateError::UnknownIssuer => {
+            // A bad signature: an authority that was renewed under its old name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 Some("its authority is not trusted: set upstream.tls.ca_file")
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

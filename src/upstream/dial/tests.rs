@@ -75,10 +75,8 @@ async fn errors_carry_address_and_step() {
 async fn a_slow_failure_is_remembered_and_forgotten() {
     // TLS against a listener that never answers.
     let (_listener, address) = listener().await;
-    let certificate = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ca.pem");
-    let dialer = dialer(|config| {
-        config.upstream.tls.enabled = true;
-        config.upstream.tls.ca_file = Some(certificate.into());
+    let trusted = tls_broker(false).await;
+    let dialer = tls_dialer(&trusted, |config| {
         config.upstream.connect_timeout = units::Duration::from_millis(300);
     });
     let error = dialer.dial(&address).await.unwrap_err();
@@ -93,14 +91,141 @@ async fn a_slow_failure_is_remembered_and_forgotten() {
     assert!(matches!(error, DialError::Timeout { .. }), "{error}");
 }
 
+/// A broker with TLS: its authority's PEM file, and the listener.
+struct TlsBroker {
+    ca_file: tempfile::NamedTempFile,
+    cert_file: tempfile::NamedTempFile,
+    key_file: tempfile::NamedTempFile,
+    address: HostPort,
+}
+
+/// Echoes what it is sent; its certificate is for `localhost`.
+async fn tls_broker(wants_certificate: bool) -> TlsBroker {
+    use std::io::Write;
+    let file = |text: String| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    };
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&ca_key).unwrap();
+    let issuer = rcgen::Issuer::new(params, ca_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned()];
+    let params = rcgen::CertificateParams::new(names).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = if wants_certificate {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        builder.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        builder.with_no_client_auth()
+    };
+    let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = builder
+        .with_single_cert(vec![certificate.der().clone()], der)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let (listener, address) = listener().await;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut bytes = [0; 4];
+            if stream.read_exact(&mut bytes).await.is_ok() {
+                stream.write_all(&bytes).await.unwrap();
+                let _ = stream.shutdown().await;
+            }
+        }
+    });
+    TlsBroker {
+        ca_file: file(ca.pem()),
+        cert_file: file(certificate.pem()),
+        key_file: file(key.serialize_pem()),
+        address,
+    }
+}
+
+fn tls_dialer(broker: &TlsBroker, change: impl FnOnce(&mut Config)) -> Dialer {
+    dialer(|config| {
+        config.upstream.tls.enabled = true;
+        config.upstream.tls.ca_file = Some(broker.ca_file.path().into());
+        change(config);
+    })
+}
+
+async fn echo(transport: &mut Transport) -> std::io::Result<[u8; 4]> {
+    transport.write_all(b"ping").await?;
+    transport.flush().await?;
+    let mut bytes = [0; 4];
+    transport.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn tls_verifies_the_name_that_is_set() {
+    let broker = tls_broker(false).await;
+    // The address is 127.0.0.1, which the certificate does not hold.
+    let error = tls_dialer(&broker, |_| {}).dial(&broker.address).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("set upstream.tls.server_name"), "{error}");
+    let dialer = tls_dialer(&broker, |config| {
+        config.upstream.tls.server_name = Some("localhost".to_owned());
+    });
+    let mut transport = dialer.dial(&broker.address).await.unwrap();
+    assert!(transport.is_tls());
+    assert_eq!(&echo(&mut transport).await.unwrap(), b"ping");
+    let by_name = HostPort::new("localhost", broker.address.port);
+    let dialer = tls_dialer(&broker, |_| {});
+    assert!(dialer.dial(&by_name).await.unwrap().is_tls());
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_refused_until_a_reload() {
+    let (broker, other) = (tls_broker(false).await, tls_broker(false).await);
+    let by_name = HostPort::new("localhost", broker.address.port);
+    let dialer = tls_dialer(&other, |_| {});
+    let error = dialer.dial(&by_name).await.unwrap_err().to_string();
+    assert!(error.contains("set upstream.tls.ca_file"), "{error}");
+    let mut config = Config::default();
+    config.upstream.tls.enabled = true;
+    config.upstream.tls.ca_file = Some("/none.pem".into());
+    assert!(dialer.reload(&config).is_err());
+    config.upstream.tls.ca_file = Some(broker.ca_file.path().into());
+    dialer.reload(&config).unwrap();
+    assert!(dialer.dial(&by_name).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown() {
+    let broker = tls_broker(true).await;
+    let by_name = HostPort::new("localhost", broker.address.port);
+    let with = tls_dialer(&broker, |config| {
+        config.upstream.tls.cert_file = Some(broker.cert_file.path().into());
+        config.upstream.tls.key_file = Some(broker.key_file.path().into());
+    });
+    let mut transport = with.dial(&by_name).await.unwrap();
+    assert_eq!(&echo(&mut transport).await.unwrap(), b"ping");
+    // TLS 1.3: the refusal comes with the first read.
+    let without = tls_dialer(&broker, |_| {});
+    let mut transport = without.dial(&by_name).await.unwrap();
+    assert!(echo(&mut transport).await.is_err());
+}
+
 #[tokio::test]
 async fn tls_against_plaintext_says_so() {
     let (listener, address) = listener().await;
-    let certificate = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ca.pem");
-    let dialer = dialer(|config| {
-        config.upstream.tls.enabled = true;
-        config.upstream.tls.ca_file = Some(certificate.into());
-    });
+    let dialer = tls_dialer(&tls_broker(false).await, |_| {});
     // A broker's plaintext listener reads the hello as a length that it does not allow.
     let broker = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
