@@ -258,6 +258,6 @@ fn the_rest_prints_what_it_should() {
     let (code, _, stderr) = kmend(&["checkpoints", "/none"]).output();
     assert_eq!(
         (code, stderr.as_str()),
-        (69, "error: /none: no journal in this version\n")
+        (69, "error: no folder /none\n")
     );
 }

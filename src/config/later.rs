@@ -194,26 +194,6 @@ impl Default for Journal {
     }
 }
 
-impl Journal {
-    /// Folders for what kmend keeps, the best first: take the first that can be made and written.
-    pub fn folders(&self) -> Vec<PathBuf> {
-        match &self.dir {
-            Auto::Set(dir) => vec![dir.clone()],
-            Auto::Auto => {
-                let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-                let state = variable("XDG_STATE_HOME").map(PathBuf::from).or_else(|| {
-                    variable("HOME").map(|home| PathBuf::from(home).join(".local/state"))
-                });
-                [Some(PathBuf::from("/var/lib")), state]
-                    .into_iter()
-                    .flatten()
-                    .map(|folder| folder.join("kmend"))
-                    .collect()
-            }
-        }
-    }
-}
-
 impl Default for AssignmentWatchdog {
     fn default() -> Self {
         Self {
