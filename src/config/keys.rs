@@ -85,10 +85,10 @@ fn collect(place: &Place<'_>, path: &mut KeyPath, all: &mut Vec<KeyPath>) {
     for name in place.names() {
         path.push(name.clone());
         all.push(path.clone());
-        if let Some(below) = place.child(&name) {
-            if below.kind() == Kind::Section {
-                collect(&below, path, all);
-            }
+        if let Some(below) = place.child(&name)
+            && below.kind() == Kind::Section
+        {
+            collect(&below, path, all);
         }
         path.pop();
     }

@@ -44,6 +44,13 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
+impl Loaded {
+    /// What the values mean together; empty for what [`load`] returns.
+    pub fn problems(&self) -> Vec<Problem> {
+        validate::problems(&self.config, &self.provenance)
+    }
+}
+
 impl Sources {
     /// The environment of this process, as far as it concerns kmend.
     pub fn process_env() -> Vec<(String, String)> {
@@ -62,7 +69,7 @@ impl Sources {
 /// Reads all sources and checks the whole.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let loaded = read(sources)?;
-    let problems = validate::problems(&loaded.config, &loaded.provenance);
+    let problems = loaded.problems();
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }

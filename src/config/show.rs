@@ -42,6 +42,15 @@ pub fn redacted(config: &Config) -> Value {
     value
 }
 
+/// Each key's origin, for machines.
+pub fn origins(config: &Config, provenance: &Provenance) -> Value {
+    let origins = super::flat::flatten(config).into_iter().map(|(path, _)| {
+        let origin = provenance.of(&path).to_string();
+        (super::provenance::join_key(&path), Value::from(origin))
+    });
+    Value::Object(origins.collect())
+}
+
 fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -123,3 +123,19 @@ pub enum UpstreamError {
     #[error("upstream.tls: no TLS version in common with this build")]
     Versions(#[source] rustls::Error),
 }
+
+/// An error with its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        // Wrappers repeat what they wrap.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = source.source();
+    }
+    text
+}
