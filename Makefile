@@ -17,7 +17,7 @@ build: ## the release binary, target/release/kmend
 	$(CARGO) build --locked --release
 
 demo: ## a consumer whose offset was evicted: directly it dies, through kmend it goes on
-	scripts/bootstrap kafka java
+	scripts/bootstrap kafka
 	$(MAKE) --no-print-directory build
 	scripts/demo
 
