@@ -4,4 +4,17 @@
 //! `main -> app -> {config, listen, admin, menders}`, `listen -> session -> {mend, upstream} -> wire`,
 //! `menders -> {mend, store, wire}`. See ARCHITECTURE.md.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod listen;
+pub mod mend;
+pub mod menders;
+pub mod routing;
+pub mod session;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;
+pub mod wire;

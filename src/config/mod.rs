@@ -1,4 +1,35 @@
 //! Configuration: layers (defaults, files, environment, flags), provenance, validation, the running value.
+//!
+//! `load` turns [`Sources`] into a checked [`Loaded`]; `Running` holds the one value that is in force.
 
+mod defaults;
+mod dev;
+mod error;
+mod flat;
+mod keys;
+pub mod later;
+mod load;
 pub mod model;
+mod provenance;
+mod reload;
+mod running;
+mod schema;
+mod show;
+mod text_layer;
+mod topic_rule;
+mod tree;
 pub mod units;
+mod validate;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Problem};
+pub use load::{Flags, Loaded, Sources, load, read};
+pub use model::Config;
+pub use provenance::{Origin, Provenance};
+pub use reload::{ReloadError, reload};
+pub use running::{Change, Diff, Running};
+pub use schema::schema;
+pub use show::{redacted, show};

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Auto, ByteSize, Duration, HostPort};
+use super::later::{AssignmentWatchdog, CommitBuffer, PartitionDiscovery, Sasl};
+use super::units::{Auto, ByteSize, Duration, HostPort, one_or_many, one_or_many_schema};
 
 /// What a mender does with what it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,24 +35,37 @@ pub enum ResetPolicy {
     Passthrough,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// kmend's configuration. Every key has a default except `upstream.bootstrap`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The Kafka cluster.
     pub upstream: Upstream,
+    /// Where clients connect.
     pub listen: Listen,
+    /// What is refused, held back or cut.
     pub limits: Limits,
+    /// Metrics, health and status over HTTP.
     pub admin: Admin,
+    /// What is mended, and how.
     pub menders: Menders,
+    /// The way out after SIGTERM or SIGINT.
     pub shutdown: Shutdown,
+    /// What kmend says, and in which form.
     pub log: Log,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
-    /// Brokers to start from, tried in turn.
+    /// Brokers to start from, tried in turn: one `host:port` or several. Required.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(schema_with = "one_or_many_schema")]
     pub bootstrap: Vec<HostPort>,
+    /// TLS to the brokers.
     pub tls: UpstreamTls,
+    /// A login that kmend itself makes.
+    pub sasl: Sasl,
     /// Longest time for DNS, TCP and TLS of one upstream connection.
     pub connect_timeout: Duration,
 }
@@ -59,6 +73,7 @@ pub struct Upstream {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTls {
+    /// `true`: the brokers are spoken to over TLS.
     pub enabled: bool,
     /// PEM file with the authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
@@ -74,11 +89,28 @@ pub struct UpstreamTls {
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
     /// Bootstrap listeners: one `host:port` or several; `localhost` binds both families.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(schema_with = "one_or_many_schema")]
     pub address: Vec<HostPort>,
     /// First port of the range that brokers' listeners are taken from; `auto`: listen port + 1.
     pub broker_ports: Auto<u16>,
     /// Host that clients are told in place of the brokers'; `auto`: the local address that the client connected to.
     pub advertised_host: Auto<String>,
+    /// TLS from the clients.
+    pub tls: ListenTls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenTls {
+    /// `true`: clients connect over TLS.
+    pub enabled: bool,
+    /// PEM file with the certificate chain that clients are shown.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with its key.
+    pub key_file: Option<PathBuf>,
+    /// PEM file with the authorities of the clients' certificates (mTLS).
+    pub client_ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +133,7 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
+    /// Where the admin server listens.
     pub address: HostPort,
     /// `true`: `/readyz` also asks for a broker that answers.
     pub ready_requires_upstream: bool,
@@ -114,18 +147,27 @@ pub struct Admin {
 pub enum Expose {
     /// `/metrics` and the health paths.
     Metrics,
+    /// Everything; the network must then be trusted.
     All,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Menders {
+    /// Positions that retention has evicted.
     pub offset_reset: OffsetReset,
+    /// Partitions that were added to a topic in use.
+    pub partition_discovery: PartitionDiscovery,
+    /// Commits that a rebalance refuses.
+    pub commit_buffer: CommitBuffer,
+    /// Partitions that are assigned and never fetched.
+    pub assignment_watchdog: AssignmentWatchdog,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OffsetReset {
+    /// What is done where no pattern below says otherwise.
     pub mode: Mode,
     /// Where a position below the log start is moved to.
     pub policy: ResetPolicy,
@@ -138,7 +180,7 @@ pub struct OffsetReset {
 }
 
 /// A topic's rule: just a policy, or policy and mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum TopicRule {
     Policy(ResetPolicy),
@@ -148,8 +190,10 @@ pub enum TopicRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FullTopicRule {
+    /// Instead of the mender's mode.
     #[serde(default)]
     pub mode: Option<Mode>,
+    /// Instead of the mender's policy.
     #[serde(default)]
     pub policy: Option<ResetPolicy>,
 }
@@ -157,6 +201,7 @@ pub struct FullTopicRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModeRule {
+    /// Instead of the mender's mode.
     pub mode: Mode,
 }
 
@@ -174,12 +219,15 @@ pub struct Shutdown {
 pub struct Log {
     /// A tracing filter: `info`, or `info,kmend::session=debug`.
     pub level: String,
+    /// `auto`: text on a terminal, JSON otherwise.
     pub format: Auto<LogFormat>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
+    /// For people.
     Text,
+    /// One object a line.
     Json,
 }

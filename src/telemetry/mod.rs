@@ -1,1 +1,6 @@
 //! Logs and metrics.
+//!
+//! Each module registers its own metrics through [`metrics`]; nobody else names them.
+
+pub mod logs;
+pub mod metrics;

@@ -1,0 +1,10 @@
+//! The admin server: metrics, health and the configuration over HTTP.
+//!
+//! It is for machines and people on the same host. On another address only `/metrics` and the
+//! health paths answer, unless `admin.expose: all`.
+
+mod readiness;
+mod server;
+
+pub use readiness::{Check, Readiness};
+pub use server::{AdminState, serve};

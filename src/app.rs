@@ -1,0 +1,385 @@
+//! The wiring: the one place that knows everybody.
+
+mod resources;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::admin::{self, AdminState};
+use crate::admin::readiness::{Check, Readiness};
+use crate::config::units::{Auto, HostPort};
+use crate::config::{Config, Loaded, Origin, Running, Sources};
+use crate::listen::{Listeners, Phase, Shared as ListenShared, prime, sockets};
+use crate::mend::{Interests, Mender, Shared as MendShared};
+use crate::menders;
+use crate::routing::{Routing, Settings};
+use crate::session::core::Env;
+use crate::session::limits::{Budget, Limits};
+use crate::session::metrics::SessionMetrics;
+use crate::shutdown::{Event, Signals};
+use crate::store::checkpoints::Checkpoints;
+use crate::store::dir::StateDir;
+use crate::store::StoreError;
+use crate::telemetry::logs::{self, LogError, LogHandle};
+use crate::telemetry::metrics::{Single, registry};
+use crate::upstream::{Dialer, UpstreamError};
+
+/// Why kmend runs: decides what SIGHUP means and what is said at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Run,
+    Dev,
+}
+
+/// Everything that a run begins with.
+#[derive(Debug)]
+pub struct Start {
+    pub loaded: Loaded,
+    /// Where the configuration came from, to read it again on SIGHUP.
+    pub sources: Sources,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Error)]
+pub enum AppError {
+    #[error("{0}")]
+    Log(#[from] LogError),
+    #[error("the runtime cannot start: {0}")]
+    Runtime(io::Error),
+    #[error("{key}: cannot listen on {address}: {source}{}", hint(source))]
+    Listen { key: &'static str, address: String, source: io::Error },
+    #[error("{0}")]
+    Upstream(#[from] UpstreamError),
+    #[error("menders.commit_buffer.journal.dir: {0}")]
+    Store(#[from] StoreError),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (another process has the port: stop it, or choose another with --listen or --admin)",
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need a privilege: choose a higher one)",
+        io::ErrorKind::AddrNotAvailable => " (this host has no such address)",
+        _ => "",
+    }
+}
+
+impl AppError {
+    /// The exit code by sysexits.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            AppError::Runtime(_) => 71,
+            AppError::Log(_) | AppError::Listen { .. } | AppError::Upstream(_) | AppError::Store(_) => 78,
+        }
+    }
+}
+
+/// Other admin ports that are tried when the default one is taken.
+const ADMIN_PORTS: u16 = 20;
+
+/// Runs until the way out has been taken.
+pub fn run(start: Start) -> Result<(), AppError> {
+    let logs = logs::init(&start.loaded.config.log)?;
+    for note in &start.loaded.notes {
+        tracing::warn!("{note}");
+    }
+    let runtime = runtime().map_err(AppError::Runtime)?;
+    let app = App::build(start, logs, &runtime)?;
+    let outcome = runtime.block_on(app.until_stopped());
+    // Tasks that are stuck in a blocking call (a name that does not resolve) delay nothing.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+/// A sidecar has a fraction of a core: two workers at most.
+fn runtime() -> io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    Builder::new_multi_thread().worker_threads(cores.min(2)).max_blocking_threads(8).enable_all().build()
+}
+
+struct App {
+    running: Running,
+    sources: Sources,
+    logs: LogHandle,
+    kind: Kind,
+    env: Arc<Env>,
+    listen: Arc<ListenShared>,
+    phase: watch::Sender<Phase>,
+    stop_admin: watch::Sender<bool>,
+    _state_dir: Option<StateDir>,
+}
+
+impl App {
+    fn build(start: Start, logs: LogHandle, runtime: &Runtime) -> Result<App, AppError> {
+        let Start { loaded, sources, kind } = start;
+        let config = loaded.config.clone();
+        let admin_is_default = matches!(loaded.provenance.origin("admin.address"), Origin::Default | Origin::Dev);
+        let running = Running::new(loaded);
+        let _runtime = runtime.enter();
+
+        let registry = registry();
+        let readiness = Arc::new(Readiness::default());
+        readiness.set(Check::Configuration, true);
+
+        let listening = bind_listen(&config)?;
+        let (admin_listener, admin_address) = bind_admin(&config, admin_is_default)?;
+        let state_dir = state_dir(&config)?;
+        let checkpoints = match &state_dir {
+            Some(dir) => Checkpoints::open(dir.path())?,
+            None => Checkpoints::none(),
+        };
+        readiness.set(Check::Journal, true);
+
+        let menders = menders::all(&config, &registry, checkpoints);
+        let routing = Arc::new(Routing::new(
+            Settings {
+                first_port: first_port(&config),
+                taken: listening.iter().map(|(a, _)| a.port()).chain([admin_address.port()]).collect(),
+                advertised_host: match &config.listen.advertised_host {
+                    Auto::Auto => None,
+                    Auto::Set(host) => Some(host.clone()),
+                },
+                file: state_dir.as_ref().map(|d| d.path().join("nodes.json")),
+            },
+            Single::gauge(&registry, "nodes", "Brokers that have a listener."),
+        ));
+        let memory = Budget::new(memory_limit(&config));
+        Single::gauge(&registry, "memory_limit_bytes", "The limit of held bytes (limits.memory).").set(memory.limit() as i64);
+        let env = Arc::new(Env {
+            limits: ArcSwap::from_pointee(limits(&config, memory.clone())),
+            interests: ArcSwap::from_pointee(interests(&menders)),
+            menders,
+            shared: Arc::new(MendShared::default()),
+            directory: routing.clone(),
+            metrics: SessionMetrics::new(&registry),
+        });
+        let (phase, phases) = watch::channel(Phase::Running);
+        let listen = Arc::new(ListenShared::new(
+            env.clone(),
+            routing.clone(),
+            Dialer::new(&config)?,
+            config.upstream.bootstrap.clone(),
+            max_connections(&config),
+            phases,
+        ));
+        let addresses: BTreeSet<IpAddr> = listening.iter().map(|(a, _)| a.ip()).collect();
+        let listeners = Arc::new(Listeners::new(listen.clone(), addresses.into_iter().collect(), runtime.handle().clone()));
+        routing.start(listeners.clone());
+        for (address, listener) in listening {
+            listeners.bootstrap(listener).map_err(|source| listen_error("listen.address", address, source))?;
+            tracing::info!(%address, upstream = %display(&config.upstream.bootstrap), "listening; point bootstrap.servers here");
+        }
+        readiness.set(Check::Listeners, true);
+
+        let (stop_admin, admin_stopped) = watch::channel(false);
+        let held = Single::gauge(&registry, "memory_held_bytes", "Bytes that connections hold beyond their windows.");
+        runtime.spawn(async move {
+            loop {
+                held.set(memory.held() as i64);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let admin_state = Arc::new(AdminState { registry, readiness: readiness.clone(), running: running.clone() });
+        let listener = tokio::net::TcpListener::from_std(admin_listener).map_err(|e| listen_error("admin.address", admin_address, e))?;
+        tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez");
+        runtime.spawn(admin::serve(listener, admin_state, admin_stopped));
+        runtime.spawn(prime::run(listen.clone(), move |up| readiness.set(Check::Upstream, up)));
+        Ok(App { running, sources, logs, kind, env, listen, phase, stop_admin, _state_dir: state_dir })
+    }
+
+    async fn until_stopped(self) -> Result<(), AppError> {
+        let mut signals = Signals::new(self.kind).map_err(AppError::Runtime)?;
+        let mut swaps = self.running.subscribe();
+        loop {
+            tokio::select! {
+                event = signals.next() => match event {
+                    Event::Reload => self.reload(),
+                    Event::Stop => break,
+                },
+                swapped = swaps.changed() => if swapped.is_ok() { self.apply() },
+            }
+        }
+        self.drain(&mut signals).await;
+        let _ = self.phase.send(Phase::Ending);
+        let _ = self.stop_admin.send(true);
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Rule C9: an app that is stopped at the same moment still needs its connections.
+    async fn drain(&self, signals: &mut Signals) {
+        let timeout = self.running.current().shutdown.drain_timeout.0;
+        let _ = self.phase.send(Phase::Draining);
+        let clients = self.listen.clients.load(Ordering::Relaxed);
+        tracing::info!(clients, ?timeout, "stopping: existing connections go on until they end; a second signal ends them at once");
+        let gone = async {
+            loop {
+                let left = self.listen.left.notified();
+                if self.listen.clients.load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                left.await;
+            }
+        };
+        let second = async {
+            loop {
+                if signals.next().await == Event::Stop {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = gone => tracing::info!("the last client has gone"),
+            () = tokio::time::sleep(timeout) => tracing::warn!(clients = self.listen.clients.load(Ordering::Relaxed), "shutdown.drain_timeout is over with clients still connected"),
+            () = second => tracing::warn!("second signal"),
+        }
+    }
+
+    fn reload(&self) {
+        match crate::config::reload(&self.sources, &self.running) {
+            Ok(diff) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
+            Ok(diff) => {
+                for change in &diff.changes {
+                    let when = if change.needs_restart { "after a restart" } else { "now" };
+                    tracing::info!(key = change.key, from = change.from, to = change.to, when, "reloaded");
+                }
+            }
+            Err(error) => tracing::error!(%error, "not reloaded: nothing has changed"),
+        }
+    }
+
+    /// Brings everything that was derived from the configuration up to date.
+    fn apply(&self) {
+        let config = self.running.current();
+        for mender in &self.env.menders {
+            mender.reload(&config);
+        }
+        self.env.interests.store(Arc::new(interests(&self.env.menders)));
+        self.env.limits.store(Arc::new(limits(&config, self.env.limits.load().memory.clone())));
+        self.listen.max_connections.store(max_connections(&config), Ordering::Relaxed);
+        self.listen.bootstrap.store(Arc::new(config.upstream.bootstrap.clone()));
+        match Dialer::new(&config) {
+            Ok(dialer) => self.listen.dialer.store(Arc::new(dialer)),
+            Err(error) => tracing::error!(%error, "new connections keep the old upstream settings"),
+        }
+        if let Err(error) = self.logs.set_level(&config.log.level) {
+            tracing::error!(%error, "the log level stays");
+        }
+    }
+}
+
+fn display(addresses: &[HostPort]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> AppError {
+    AppError::Listen { key, address: address.to_string(), source }
+}
+
+type Bound = (SocketAddr, std::net::TcpListener);
+
+fn bind_listen(config: &Config) -> Result<Vec<Bound>, AppError> {
+    let mut bound: Vec<Bound> = Vec::new();
+    for address in &config.listen.address {
+        let error = |source| AppError::Listen { key: "listen.address", address: address.to_string(), source };
+        let addresses = sockets::addresses(address).map_err(error)?;
+        let mut first_error = None;
+        let before = bound.len();
+        for address in addresses {
+            match sockets::listen(address) {
+                Ok(listener) => bound.push((address, listener)),
+                // A host without IPv6 still has a `localhost`.
+                Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(97) => first_error = Some(e),
+                Err(e) => return Err(error(e)),
+            }
+        }
+        if bound.len() == before {
+            return Err(error(first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())));
+        }
+    }
+    Ok(bound)
+}
+
+/// The admin listener; where nobody chose its port and it is taken (two kmends on one host), the
+/// next free one.
+fn bind_admin(config: &Config, is_default: bool) -> Result<(std::net::TcpListener, SocketAddr), AppError> {
+    let wanted = &config.admin.address;
+    let error = |source| AppError::Listen { key: "admin.address", address: wanted.to_string(), source };
+    let address = sockets::addresses(wanted).map_err(error)?.into_iter().next();
+    let address = address.ok_or_else(|| error(io::ErrorKind::AddrNotAvailable.into()))?;
+    let tries = if is_default { ADMIN_PORTS } else { 0 };
+    let mut outcome = Err(io::ErrorKind::AddrInUse.into());
+    for port in (0..=tries).filter_map(|i| address.port().checked_add(i)) {
+        let address = SocketAddr::new(address.ip(), port);
+        outcome = sockets::listen(address).and_then(|l| l.local_addr().map(|local| (l, local)));
+        match &outcome {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
+            _ => break,
+        }
+    }
+    let (listener, local) = outcome.map_err(error)?;
+    if is_default && local.port() != address.port() {
+        tracing::warn!(taken = address.port(), port = local.port(), "the default admin port is taken; set admin.address to choose one");
+    }
+    Ok((listener, local))
+}
+
+fn first_port(config: &Config) -> u16 {
+    match config.listen.broker_ports {
+        Auto::Set(port) => port,
+        Auto::Auto => config.listen.address.first().map_or(9093, |a| a.port.saturating_add(1)),
+    }
+}
+
+fn state_dir(config: &Config) -> Result<Option<StateDir>, AppError> {
+    match &config.menders.commit_buffer.journal.dir {
+        Auto::Set(dir) => Ok(Some(StateDir::open(dir)?)),
+        Auto::Auto => {
+            let listen = config.listen.address.first().map(ToString::to_string).unwrap_or_default();
+            match StateDir::auto(&listen) {
+                Ok(dir) => Ok(Some(dir)),
+                Err(error) => {
+                    tracing::warn!(%error, "no folder for kmend's state: after a restart clients must bootstrap again, and no checkpoints are kept; mount a folder at /var/lib/kmend or set menders.commit_buffer.journal.dir");
+                    Ok(None)
+                }
+            }
+        }
+    }
+}
+
+fn max_connections(config: &Config) -> usize {
+    let possible = resources::max_connections();
+    match config.limits.max_connections {
+        Auto::Auto => possible,
+        Auto::Set(n) => n as usize,
+    }
+}
+
+fn memory_limit(config: &Config) -> u64 {
+    match config.limits.memory {
+        Auto::Auto => resources::memory(),
+        Auto::Set(size) => size.0,
+    }
+}
+
+fn limits(config: &Config, memory: Arc<Budget>) -> Limits {
+    Limits {
+        max_frame: u32::try_from(config.limits.max_frame.0).unwrap_or(u32::MAX).min(i32::MAX as u32),
+        max_whole_frame: usize::try_from(config.limits.max_whole_frame.0).unwrap_or(usize::MAX),
+        handshake_timeout: config.limits.handshake_timeout.0,
+        idle_timeout: config.limits.idle_timeout.0,
+        memory,
+    }
+}
+
+fn interests(menders: &[Arc<dyn Mender>]) -> Interests {
+    Interests::fold(menders.iter().flat_map(|m| m.interests()))
+}

@@ -1,0 +1,46 @@
+//! Keys that have no effect in this version: noted, or refused where silence would be unsafe.
+
+use super::Findings;
+use crate::config::model::{Config, Mode};
+
+pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
+    if config.listen.tls.enabled {
+        findings.add(
+            "listen.tls.enabled",
+            "TLS from clients is not in this version, and kmend does not listen in plaintext \
+             in its place: set it to false",
+        );
+    }
+    if config.upstream.sasl.mechanism.is_some() {
+        findings.add(
+            "upstream.sasl.mechanism",
+            "a login made by kmend is not in this version: set it to null, \
+             and the client's own login passes through",
+        );
+    }
+}
+
+pub(super) fn notes(config: &Config) -> Vec<String> {
+    let menders = &config.menders;
+    let modes = [
+        ("partition_discovery", menders.partition_discovery.mode),
+        ("commit_buffer", menders.commit_buffer.mode),
+        ("assignment_watchdog", menders.assignment_watchdog.mode),
+    ];
+    let mut notes: Vec<_> = modes
+        .into_iter()
+        .filter(|(_, mode)| *mode != Mode::Off)
+        .map(|(mender, _)| {
+            format!("menders.{mender} has no effect: this mender is not in this version")
+        })
+        .collect();
+    let sasl = &config.upstream.sasl;
+    if sasl.mechanism.is_none() && (sasl.username.is_some() || sasl.password_file.is_some()) {
+        notes.push("upstream.sasl has no effect in this version".to_owned());
+    }
+    let tls = &config.listen.tls;
+    if !tls.enabled && (tls.cert_file.is_some() || tls.client_ca_file.is_some()) {
+        notes.push("listen.tls has no effect in this version".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,98 @@
+//! Asking the cluster for its brokers before a client does.
+//!
+//! Where the upstream needs no login (or kmend holds it), the brokers' listeners can stand before
+//! the first client comes. Where it needs one, the broker closes the connection, and the first
+//! client's own metadata tells; the file of the last run covers restarts.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Phase, Shared};
+use crate::session::core::Directory;
+use crate::upstream::Transport;
+use crate::wire::api::ApiKey;
+use crate::wire::codec::local;
+use crate::wire::layout;
+use crate::wire::splice::Addresses;
+use crate::wire::walk;
+
+/// Old enough for every broker; an empty list of topics asks for brokers only.
+const VERSION: i16 = 2;
+const NO_TOPICS: [u8; 4] = [0; 4];
+/// Thousands of brokers.
+const MAX_ANSWER: u32 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Error)]
+enum PrimeError {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the answer cannot be read")]
+    Unreadable,
+}
+
+/// Asks until the brokers are known, or it turns out that they tell only clients that log in.
+/// `found` hears whether a broker answered.
+pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
+    let mut phase = shared.phase.clone();
+    let mut pause = Duration::from_millis(250);
+    loop {
+        let bootstrap = shared.bootstrap.load_full();
+        match shared.dialer.load_full().dial_any(&bootstrap).await {
+            Ok((transport, _)) => {
+                found(true);
+                match tokio::time::timeout(PATIENCE, ask(&shared, transport)).await {
+                    Ok(Ok(nodes)) if nodes > 0 => return,
+                    Ok(Err(PrimeError::Io(_))) => {
+                        tracing::debug!("the brokers tell only clients that log in; the first client's metadata will name them");
+                        return;
+                    }
+                    _ => {}
+                }
+            }
+            Err(error) => {
+                found(false);
+                tracing::warn!(%error, again_in = ?pause, "no broker answers yet");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = phase.wait_for(|p| *p != Phase::Running) => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn ask(shared: &Shared, mut transport: Transport) -> Result<usize, PrimeError> {
+    transport.write_all(&local::request(ApiKey::METADATA, VERSION, 1, b"kmend", &NO_TOPICS)).await?;
+    transport.flush().await?;
+    let size = transport.read_u32().await?;
+    if size > MAX_ANSWER {
+        return Err(PrimeError::Unreadable);
+    }
+    let mut frame = Vec::with_capacity(4096);
+    frame.extend_from_slice(&size.to_be_bytes());
+    (&mut transport).take(u64::from(size)).read_to_end(&mut frame).await?;
+    let end = 4 + size as usize;
+    let mut found = Addresses::new(ApiKey::METADATA, VERSION);
+    let (front, _) = layout::metadata_parts(VERSION).ok_or(PrimeError::Unreadable)?;
+    match walk::front(front, &mut frame, 8, end, &mut found) {
+        Ok(Ok(_)) => {}
+        _ => return Err(PrimeError::Unreadable),
+    }
+    if let Some(cluster_id) = &found.cluster_id {
+        shared.routing.learn_cluster(cluster_id);
+    }
+    for node in found.nodes.iter().filter(|n| !n.host.is_empty()) {
+        // Only the listener matters here, not what is told of it.
+        if let Err(why) = shared.routing.advertise(node.id, &node.host, node.port, IpAddr::V4(Ipv4Addr::LOCALHOST)) {
+            tracing::error!(node = node.id, why, "a broker has no listener");
+        }
+    }
+    Ok(found.nodes.len())
+}

@@ -1,0 +1,164 @@
+//! What a mender is: the interface between a connection and the behaviours that watch it.
+//!
+//! Menders are sans-IO. They are told of heads, messages and partition entries together with the
+//! time, and give back a [`Verdict`] and, through [`Cx`], effects: a request to send on the
+//! client's own connection, a time to be woken at. They never see a socket, nor each other.
+
+pub mod catalog;
+pub mod chain;
+pub mod conn;
+pub mod fetch;
+pub mod interest;
+pub mod pattern;
+pub mod peers;
+
+use std::time::Instant;
+
+use crate::wire::api::ApiKey;
+use crate::wire::codec::entry::{FetchPartition, FetchedPartition};
+use crate::wire::head::RequestHead;
+
+pub use catalog::Catalog;
+pub use chain::Chain;
+pub use conn::Conn;
+pub use fetch::{FetchRequest, FetchTable, Topic};
+pub use interest::{Interest, Interests, Treatment};
+pub use peers::{ClientKey, Peers};
+
+/// A behaviour, once for the process.
+pub trait Mender: Send + Sync {
+    /// As in `menders.<name>` and in the label `mender`.
+    fn name(&self) -> &'static str;
+    /// The messages it wants to see under the present configuration.
+    fn interests(&self) -> Vec<Interest>;
+    /// Its part for one connection.
+    fn connect(&self) -> Box<dyn ConnMender>;
+    /// The configuration has been replaced.
+    fn reload(&self, config: &crate::config::model::Config);
+}
+
+/// What becomes of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Pass,
+    /// Give this answer (a complete frame) in its turn and forward nothing.
+    Answer(Vec<u8>),
+    /// Ask again when something has changed; at this time let it pass.
+    Hold(Instant),
+}
+
+/// A request as the response to it is met again.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Counts the requests of a connection.
+    pub seq: u64,
+    pub api: ApiKey,
+    pub version: i16,
+}
+
+/// What comes of a request that a mender injected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Injected<'a> {
+    /// A complete response frame and where its body starts.
+    Answer { frame: &'a [u8], body: usize },
+    /// The deadline passed, or the connection ended.
+    Lost,
+}
+
+/// A behaviour's part for one connection. Every method has a default that lets things pass.
+#[allow(unused_variables)]
+pub trait ConnMender: Send {
+    /// A Fetch request's front has arrived; nothing of it went upstream.
+    fn fetch_request(&mut self, cx: &mut Cx<'_>, request: &FetchRequest) -> Verdict {
+        Verdict::Pass
+    }
+    /// A hold on that request expired: it passes, whatever is still missing.
+    fn fetch_hold_expired(&mut self, cx: &mut Cx<'_>) {}
+    fn fetch_request_partition(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, topic: &Topic, partition: &mut FetchPartition<'_>) {}
+    /// The client's fetch session forgets a partition.
+    fn fetch_request_forget(&mut self, cx: &mut Cx<'_>, topic: &Topic, partition: i32) {}
+    /// `true`: the partition is now an empty success; the session sees to its record set.
+    fn fetch_response_partition(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &FetchRequest,
+        topic: &Topic,
+        partition: &mut FetchedPartition<'_>,
+    ) -> bool {
+        false
+    }
+    /// `error`: the top-level error (0 below version 7).
+    fn fetch_response_end(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, error: i16) {}
+    /// A whole request of an API that was asked for. What is changed keeps its length.
+    fn request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) -> Verdict {
+        Verdict::Pass
+    }
+    /// A whole response. What is changed keeps its length; `Answer` is not for responses.
+    fn response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
+        Verdict::Pass
+    }
+    fn injected(&mut self, cx: &mut Cx<'_>, token: u64, outcome: Injected<'_>) {}
+    /// Another connection of the same client, `asker`, wants to know the log starts of
+    /// `partitions`; it is woken through [`Peers::wake`].
+    fn peer_asks(&mut self, cx: &mut Cx<'_>, asker: u64, topic: &str, partitions: &[i32]) {}
+    /// A time that was asked for by [`Cx::wake_at`] has come.
+    fn tick(&mut self, cx: &mut Cx<'_>) {}
+    fn closed(&mut self, cx: &mut Cx<'_>) {}
+}
+
+/// What a mender wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a request on this connection; its answer goes to the mender with this number.
+    Inject(Inject),
+    WakeAt(Instant),
+}
+
+#[derive(Debug)]
+pub struct Inject {
+    pub mender: usize,
+    pub token: u64,
+    pub api: ApiKey,
+    pub version: i16,
+    pub body: Vec<u8>,
+    pub deadline: Instant,
+}
+
+/// What all menders of a process share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    pub catalog: Catalog,
+    pub peers: Peers,
+}
+
+/// The surroundings of one call.
+pub struct Cx<'a> {
+    pub now: Instant,
+    pub conn: &'a Conn,
+    pub fetch: &'a FetchTable,
+    pub shared: &'a Shared,
+    effects: &'a mut Vec<Effect>,
+    mender: usize,
+}
+
+impl Cx<'_> {
+    /// Sends a request of kmend's own on this connection, behind what is there already. `false`:
+    /// the connection may not carry one now (rule M3).
+    #[must_use]
+    pub fn inject(&mut self, token: u64, api: ApiKey, version: i16, body: Vec<u8>, deadline: Instant) -> bool {
+        if !self.conn.injectable {
+            return false;
+        }
+        self.effects.push(Effect::Inject(Inject { mender: self.mender, token, api, version, body, deadline }));
+        true
+    }
+
+    pub fn wake_at(&mut self, at: Instant) {
+        self.effects.push(Effect::WakeAt(at));
+    }
+
+    /// Surroundings for tests of a mender without a session.
+    pub fn bare<'a>(now: Instant, conn: &'a Conn, fetch: &'a FetchTable, shared: &'a Shared, effects: &'a mut Vec<Effect>) -> Cx<'a> {
+        Cx { now, conn, fetch, shared, effects, mender: 0 }
+    }
+}

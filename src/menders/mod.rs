@@ -1,0 +1,23 @@
+//! The rooms: one folder for each mender. They know `mend`, `store` and `wire`, and not each other.
+
+use std::sync::Arc;
+
+use prometheus::{IntCounterVec, Registry};
+
+use crate::config::Config;
+use crate::mend::Mender;
+use crate::store::checkpoints::Checkpoints;
+use crate::telemetry::metrics::Family;
+
+pub mod offset_reset;
+
+/// All menders, in the order in which they see a message.
+pub fn all(config: &Config, registry: &Registry, checkpoints: Checkpoints) -> Vec<Arc<dyn Mender>> {
+    let repairs: IntCounterVec = Family::counter(
+        registry,
+        "repairs_total",
+        "What menders did, or would have done (observed), or could not do.",
+        &["mender", "outcome"],
+    );
+    vec![Arc::new(offset_reset::OffsetReset::new(config, registry, &repairs, checkpoints))]
+}

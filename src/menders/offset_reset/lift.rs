@@ -1,0 +1,223 @@
+//! Committed offsets below the log start, lifted in OffsetFetch responses (rule A8).
+//!
+//! The log starts are asked for when the OffsetFetch request passes: on this connection where its
+//! broker leads the partition (the answer then comes first), else on another connection of the
+//! same client. The response waits for them, a second at most.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::conn::OnConnection;
+use super::ledger::Skip;
+use super::metrics::Outcome;
+use super::starts::Known;
+use crate::config::model::{Mode, ResetPolicy};
+use crate::mend::{Asked, Cx, Verdict};
+use crate::wire::api::ApiKey;
+use crate::wire::codec::entry::{self, CommittedOffset};
+use crate::wire::head::RequestHead;
+use crate::wire::layout::{self, mark};
+use crate::wire::walk::{self, Mark, Visitor};
+
+/// How long an OffsetFetch response waits for the leaders.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// OffsetFetch requests whose answers are awaited; more are passed through.
+const MAX_LIFTS: usize = 64;
+
+type Partitions = Vec<(Arc<str>, i32)>;
+
+#[derive(Debug)]
+struct Lift {
+    since: Instant,
+    wanted: Partitions,
+}
+
+#[derive(Debug, Default)]
+pub struct Lifts {
+    by_seq: HashMap<u64, Lift>,
+    /// Connections that wait for what this one asked.
+    askers: Vec<u64>,
+}
+
+impl Lifts {
+    pub fn asked_by(&mut self, asker: u64) {
+        self.askers.push(asker);
+    }
+
+    /// Tells those who wait that an answer has come.
+    pub fn wake(&mut self, cx: &Cx<'_>) {
+        for asker in self.askers.drain(..) {
+            cx.shared.peers.wake(asker);
+        }
+    }
+}
+
+impl OnConnection {
+    /// JoinGroup, ConsumerGroupHeartbeat: the client is about to be a member.
+    pub(super) fn join_request(&mut self, cx: &mut Cx<'_>, head: &RequestHead, frame: &mut [u8]) {
+        let mut join = Join { is_consumer: head.api == ApiKey::CONSUMER_GROUP_HEARTBEAT, ..Join::default() };
+        let Some(layout) = layout::request(head.api, head.version) else { return };
+        if walk::whole(layout, frame, head.body, &mut join).is_ok() && join.is_consumer && !join.group.is_empty() {
+            cx.shared.peers.join(&cx.conn.client(), &join.group);
+        }
+    }
+
+    pub(super) fn offset_fetch_request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) {
+        let client = cx.conn.client();
+        let Some(layout) = layout::request(head.api, head.version) else { return };
+        let mut request = Request { cx, wanted: Vec::new(), topic: None, group: Arc::from(""), member: false };
+        if walk::whole(layout, frame, head.body, &mut request).is_err() {
+            return;
+        }
+        let wanted = request.wanted;
+        if wanted.is_empty() || self.lifts.by_seq.len() >= MAX_LIFTS || self.lifts.by_seq.contains_key(&asked.seq) {
+            return;
+        }
+        let rules = self.shared.rules.load_full();
+        let group = cx.shared.peers.only_group(&client);
+        let wanted: Partitions = wanted
+            .into_iter()
+            .filter(|(topic, _)| {
+                let rule = rules.rule(topic, &client.client_id, group.as_deref());
+                rule.mode == Mode::Repair && matches!(rule.policy, ResetPolicy::Earliest | ResetPolicy::Nearest)
+            })
+            .collect();
+        let mut by_leader: HashMap<(Arc<str>, Option<i32>), Vec<i32>> = HashMap::new();
+        for (topic, partition) in &wanted {
+            let leader = cx.shared.catalog.leader(topic, *partition);
+            by_leader.entry((topic.clone(), leader)).or_default().push(*partition);
+        }
+        for ((topic, leader), partitions) in by_leader {
+            let here = leader.is_none() || cx.conn.node.is_none() || leader == cx.conn.node;
+            if here {
+                self.ask_starts(cx, &topic, &partitions);
+            } else if !leader.is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, &topic, &partitions)) {
+                for partition in partitions {
+                    self.shared.starts.tell(&topic, partition, None, cx.now);
+                }
+            }
+        }
+        if !wanted.is_empty() {
+            self.lifts.by_seq.insert(asked.seq, Lift { since: cx.now, wanted });
+        }
+    }
+
+    pub(super) fn offset_fetch_response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
+        let Some(lift) = self.lifts.by_seq.get(&asked.seq) else { return Verdict::Pass };
+        let until = lift.since + PATIENCE;
+        let starts = &self.shared.starts;
+        let open = |(topic, partition): &(Arc<str>, i32)| starts.known(topic, *partition, Some(lift.since), cx.now) == Known::NotYet;
+        if cx.now < until && lift.wanted.iter().any(open) {
+            return Verdict::Hold(until);
+        }
+        let known: HashMap<(Arc<str>, i32), i64> = lift
+            .wanted
+            .iter()
+            .filter_map(|(topic, p)| match starts.known(topic, *p, None, cx.now) {
+                Known::Start(start) => Some(((topic.clone(), *p), start)),
+                Known::Unobtainable | Known::NotYet => None,
+            })
+            .collect();
+        self.lifts.by_seq.remove(&asked.seq);
+        let Some(layout) = layout::response(asked.api, asked.version) else { return Verdict::Pass };
+        let mut response = Response { cx, known, topic: None, lifted: Vec::new() };
+        if walk::whole(layout, frame, body, &mut response).is_err() {
+            return Verdict::Pass;
+        }
+        let lifted = response.lifted;
+        let client = cx.conn.client();
+        let group = cx.shared.peers.only_group(&client);
+        for (topic, partition, old, new) in lifted {
+            let policy = self.shared.rules.load().rule(&topic, &client.client_id, group.as_deref()).policy;
+            let skip =
+                Skip { client: client.clone(), group: group.clone(), topic, partition, old, new, policy, outcome: Outcome::Lifted };
+            self.shared.ledger.enter(&skip, &self.shared.metrics);
+        }
+        Verdict::Pass
+    }
+}
+
+#[derive(Default)]
+struct Join {
+    group: String,
+    is_consumer: bool,
+}
+
+impl Visitor for Join {
+    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
+        match mark {
+            mark::GROUP => self.group = String::from_utf8_lossy(value.unwrap_or_default()).into_owned(),
+            mark::PROTOCOL_TYPE => self.is_consumer = value == Some(b"consumer"),
+            _ => {}
+        }
+    }
+}
+
+/// The partitions that a member asks for.
+struct Request<'a, 'b> {
+    cx: &'a Cx<'b>,
+    wanted: Partitions,
+    topic: Option<Arc<str>>,
+    group: Arc<str>,
+    member: bool,
+}
+
+impl Visitor for Request<'_, '_> {
+    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
+        let text = || Arc::<str>::from(String::from_utf8_lossy(value.unwrap_or_default()));
+        match mark {
+            mark::GROUP => {
+                self.group = text();
+                // Admin tools see the truth.
+                self.member = self.cx.shared.peers.is_member(&self.cx.conn.client(), &self.group);
+            }
+            mark::TOPIC => self.topic = Some(text()),
+            _ => {}
+        }
+    }
+
+    fn fixed(&mut self, mark: Mark, _at: usize, bytes: &mut [u8]) {
+        match mark {
+            mark::TOPIC_ID => self.topic = bytes.first_chunk().and_then(|id| self.cx.shared.catalog.name(id)),
+            mark::PARTITION if self.member => {
+                self.wanted.extend(self.topic.clone().map(|topic| (topic, entry::int32(bytes))));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Lifts what is below the start.
+struct Response<'a, 'b> {
+    cx: &'a Cx<'b>,
+    known: HashMap<(Arc<str>, i32), i64>,
+    topic: Option<Arc<str>>,
+    lifted: Vec<(Arc<str>, i32, i64, i64)>,
+}
+
+impl Visitor for Response<'_, '_> {
+    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
+        if mark == mark::TOPIC {
+            self.topic = Some(String::from_utf8_lossy(value.unwrap_or_default()).into());
+        }
+    }
+
+    fn fixed(&mut self, mark: Mark, _at: usize, bytes: &mut [u8]) {
+        match mark {
+            mark::TOPIC_ID => self.topic = bytes.first_chunk().and_then(|id| self.cx.shared.catalog.name(id)),
+            mark::PARTITION => {
+                let mut committed = CommittedOffset::new(bytes);
+                let Some(topic) = &self.topic else { return };
+                let Some(start) = self.known.get(&(topic.clone(), committed.index())) else { return };
+                let old = committed.offset();
+                // -1: nothing was committed.
+                if old >= 0 && old < *start {
+                    committed.set_offset(*start);
+                    self.lifted.push((topic.clone(), committed.index(), old, *start));
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Moves the bytes of one connection: one task owns both sockets.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use super::core::{Core, Env, Wait};
+use super::end::End;
+use super::pump::Pump;
+use crate::mend::Conn;
+use crate::mend::peers::Message;
+
+/// Messages from a client's other connections that may wait.
+const MAILBOX: usize = 64;
+/// After so many rounds without a pause the task lets others run.
+const ROUNDS: usize = 64;
+
+/// Moves bytes between `client` and `upstream` until one of them, or kmend, ends it.
+pub async fn run<C, U>(env: Arc<Env>, conn: Conn, local: IpAddr, client: C, upstream: U) -> End
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mailbox, messages) = mpsc::channel(MAILBOX);
+    let now = Instant::now();
+    let mut driver = Driver {
+        core: Core::new(env.clone(), conn, local, mailbox, now),
+        env,
+        client,
+        upstream,
+        requests: Pump::default(),
+        responses: Pump::default(),
+        messages,
+        timer: Box::pin(tokio::time::sleep_until(now.into())),
+        armed: now,
+        opened: now,
+        active: now,
+        paused: [false; 2],
+        closing: false,
+        held: [false; 2],
+    };
+    let end = poll_fn(|cx| driver.poll(cx)).await;
+    driver.close();
+    end
+}
+
+struct Driver<C, U> {
+    env: Arc<Env>,
+    core: Core,
+    client: C,
+    upstream: U,
+    requests: Pump,
+    responses: Pump,
+    messages: mpsc::Receiver<Message>,
+    timer: Pin<Box<Sleep>>,
+    /// What the timer is set to: it is set anew only when it fires or something is due earlier.
+    armed: Instant,
+    opened: Instant,
+    active: Instant,
+    paused: [bool; 2],
+    /// The client has finished, and so have its answers: the write side upstream is being shut.
+    closing: bool,
+    /// A mender holds the front request, the front response.
+    held: [bool; 2],
+}
+
+impl<C, U> Driver<C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        match self.rounds(cx) {
+            Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
+            Ok(Poll::Pending) => Poll::Pending,
+        }
+    }
+
+    fn rounds(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+        self.core.begin(Instant::now());
+        for _ in 0..ROUNDS {
+            let mut moved = false;
+            while let Poll::Ready(Some(message)) = self.messages.poll_recv(cx) {
+                self.core.on_message(message);
+                moved = true;
+            }
+            moved |= self.poll_requests(cx)?;
+            moved |= self.poll_responses(cx)?;
+            if let Poll::Ready(end) = self.poll_ends(cx)? {
+                return Ok(Poll::Ready(end));
+            }
+            if !moved {
+                if self.poll_time(cx)? {
+                    continue;
+                }
+                return Ok(Poll::Pending);
+            }
+            self.core.begin(Instant::now());
+        }
+        cx.waker().wake_by_ref();
+        Ok(Poll::Pending)
+    }
+
+    /// One round of requests; whether anything moved.
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let wait = self.core.requests(&mut self.requests)?;
+        self.held[0] = wait == Wait::Held;
+        let before = self.requests.has_output();
+        let drained = self.requests.poll_drain(&mut self.upstream, cx).map_err(End::UpstreamIo)?;
+        let paused = drained.is_pending();
+        self.pause(0, paused);
+        if paused || wait == Wait::Held || wait == Wait::Memory || self.requests.eof {
+            return Ok(before && !paused);
+        }
+        match self.requests.poll_fill(&mut self.client, cx).map_err(End::ClientIo)? {
+            Poll::Pending => Ok(before),
+            Poll::Ready(n) => {
+                self.env.metrics.request_bytes.inc_by(n as u64);
+                self.active = Instant::now();
+                Ok(true)
+            }
+        }
+    }
+
+    fn poll_responses(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let wait = self.core.responses(&mut self.responses)?;
+        self.held[1] = wait == Wait::Held;
+        let before = self.responses.has_output();
+        let drained = self.responses.poll_drain(&mut self.client, cx).map_err(End::ClientIo)?;
+        if let Poll::Ready(n) = drained {
+            self.env.metrics.response_bytes.inc_by(n as u64);
+        }
+        let paused = drained.is_pending();
+        self.pause(1, paused);
+        if paused || wait == Wait::Held || wait == Wait::Memory || self.responses.eof {
+            return Ok(before && !paused);
+        }
+        match self.responses.poll_fill(&mut self.upstream, cx).map_err(End::UpstreamIo)? {
+            Poll::Pending => Ok(before),
+            Poll::Ready(_) => {
+                self.active = Instant::now();
+                Ok(true)
+            }
+        }
+    }
+
+    fn pause(&mut self, side: usize, paused: bool) {
+        let gauge = if side == 0 { &self.env.metrics.client_reads_paused } else { &self.env.metrics.upstream_reads_paused };
+        if let Some(was) = self.paused.get_mut(side)
+            && *was != paused
+        {
+            *was = paused;
+            if paused { gauge.inc() } else { gauge.dec() }
+        }
+    }
+
+    /// Half-closed sides are drained, not cut: a client that has finished still gets its answers.
+    fn poll_ends(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+        if self.responses.eof && !self.responses.has_output() && !self.held[1] {
+            return Ok(Poll::Ready(End::UpstreamClosed));
+        }
+        let sent = self.requests.eof && !self.requests.has_output() && !self.held[0];
+        if sent && !self.core.owes_client() && !self.responses.has_output() {
+            self.closing = true;
+        }
+        if self.closing {
+            return match Pin::new(&mut self.upstream).poll_shutdown(cx) {
+                Poll::Pending => Ok(Poll::Pending),
+                Poll::Ready(_) => Ok(Poll::Ready(End::ClientClosed)),
+            };
+        }
+        Ok(Poll::Pending)
+    }
+
+    /// Whether something was due.
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let now = Instant::now();
+        if !self.core.has_spoken() && now >= self.opened + self.core.limits().handshake_timeout {
+            return Err(End::Handshake);
+        }
+        let quiet = self.core.is_idle() && !self.requests.has_output() && !self.responses.has_output();
+        if quiet && now >= self.active + self.core.limits().idle_timeout {
+            return Err(End::Idle);
+        }
+        let mut due = self.active + self.core.limits().idle_timeout;
+        if due <= now {
+            due = now + self.core.limits().idle_timeout;
+        }
+        if !self.core.has_spoken() {
+            due = due.min(self.opened + self.core.limits().handshake_timeout);
+        }
+        if let Some(at) = self.core.deadline() {
+            if at <= now {
+                self.core.begin(now);
+                self.core.on_time();
+                return Ok(true);
+            }
+            due = due.min(at);
+        }
+        // An earlier alarm than needed is harmless; a later one is not.
+        if due < self.armed || self.armed <= now {
+            self.armed = due;
+            self.timer.as_mut().reset(due.into());
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            self.armed = now;
+            self.timer.as_mut().reset((now + Duration::from_millis(1)).into());
+            let _ = self.timer.as_mut().poll(cx);
+        }
+        Ok(false)
+    }
+
+    fn close(&mut self) {
+        self.pause(0, false);
+        self.pause(1, false);
+        self.core.begin(Instant::now());
+        self.core.close();
+    }
+}

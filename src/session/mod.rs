@@ -1,0 +1,28 @@
+//! One client connection: a state machine without IO ([`core`]) and the task that moves its bytes
+//! ([`driver`]).
+//!
+//! ```text
+//!            requests                         responses
+//!  client --> window --> [request] --> upstream --> window --> [response] --> client
+//!                            |                                    ^
+//!                            +---- queue of what is in flight ----+
+//! ```
+//!
+//! The upstream answers in order, so the queue *is* the correlation: an entry is `Forwarded` (the
+//! client's), `Injected` (kmend's own, its answer is swallowed), `Local` (an answer made here, given
+//! when its turn comes) or `Raw` (a SASL token without header). Produce with acks=0 has no entry.
+//!
+//! Back-pressure: a direction reads only when everything that it has read before is written.
+
+pub mod core;
+pub mod driver;
+pub mod end;
+pub mod inflight;
+pub mod limits;
+pub mod metrics;
+pub mod pump;
+mod request;
+mod response;
+pub mod sasl;
+mod scan;
+pub mod window;

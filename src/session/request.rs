@@ -1,0 +1,415 @@
+//! Requests: from the client to the broker.
+
+use super::core::{Core, Wait};
+use super::end::End;
+use super::inflight::{Entry, Kind};
+use super::pump::Pump;
+use super::sasl;
+use super::scan::{FetchRequestScan, ProduceScan};
+use super::window::WINDOW;
+use crate::mend::{Asked, FetchRequest, Treatment, Verdict};
+use crate::wire::api::ApiKey;
+use crate::wire::codec::{entry, local};
+use crate::wire::frame::{self, PREFIX};
+use crate::wire::head::{self, HeadError, RequestHead};
+use crate::wire::layout::{self, mark};
+use crate::wire::walk::{self, Mark, Visitor, WalkError, Walker};
+
+/// Where in the stream of requests the client is.
+///
+/// ```text
+///   Head --nobody looks--> Pass --------------------.
+///    ^ \--Produce, Fetch--> Produce | Fetch ---------|--> Head
+///    |  \--answered here--> Swallow -----------------'
+///    '--held whole, in one step
+/// ```
+#[derive(Debug)]
+pub(super) enum RequestState {
+    /// At a frame's start.
+    Head,
+    /// So many bytes of this frame pass.
+    Pass(usize),
+    /// So many bytes of this frame are dropped: it has been answered here.
+    Swallow(usize),
+    /// A Produce request whose acks are not known yet.
+    Produce(Box<(Walker, RequestHead, ProduceScan)>),
+    Fetch(Box<(Walker, FetchRequest, FetchRequestScan)>),
+}
+
+impl Core {
+    /// Moves requests on as far as the bytes in `pump` allow.
+    pub fn requests(&mut self, pump: &mut Pump) -> Result<Wait, End> {
+        loop {
+            let wait = match &mut self.request {
+                RequestState::Head => self.request_head(pump)?,
+                RequestState::Pass(left) => {
+                    let n = (*left).min(pump.window.undecided().len());
+                    pump.window.approve(n);
+                    *left -= n;
+                    if *left == 0 { self.request_done() } else { Some(Wait::Bytes) }
+                }
+                RequestState::Swallow(left) => {
+                    let n = (*left).min(pump.window.undecided().len());
+                    pump.insert(&[]);
+                    pump.window.discard(n);
+                    *left -= n;
+                    if *left == 0 { self.request_done() } else { Some(Wait::Bytes) }
+                }
+                RequestState::Produce(_) => self.produce(pump)?,
+                RequestState::Fetch(_) => self.fetch(pump)?,
+            };
+            if let Some(wait) = wait {
+                return Ok(wait);
+            }
+        }
+    }
+
+    fn request_done(&mut self) -> Option<Wait> {
+        self.request = RequestState::Head;
+        None
+    }
+
+    fn request_head(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
+        if self.has_injects() {
+            self.send_injects(pump);
+        }
+        let bytes = pump.window.undecided();
+        let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
+            return Ok(Some(Wait::Bytes));
+        };
+        if self.is_full() {
+            return Ok(Some(Wait::Held));
+        }
+        let raw = self.login.is_raw();
+        let max = self.limits.max_frame;
+        let size = frame::check(*prefix, if raw { 0 } else { 10 }, max).map_err(End::BadRequest)? as usize;
+        let total = PREFIX + size;
+        if raw {
+            if bytes.len() < total.min(8) {
+                return Ok(Some(Wait::Bytes));
+            }
+            if !sasl::looks_like_request(bytes, size) {
+                self.seq += 1;
+                self.queue.push_back(Entry::new(Kind::Raw, ApiKey::SASL_AUTHENTICATE, 0, 0, self.seq, self.now));
+                self.request = RequestState::Pass(total);
+                return Ok(None);
+            }
+        }
+        let head = match head::request(bytes, total) {
+            Ok(head) => head,
+            Err(HeadError::Incomplete(n)) => {
+                // A header is at most a client id (32 KiB) and a few tags.
+                if n > 4 * WINDOW {
+                    return Err(End::BadHead(HeadError::Malformed));
+                }
+                pump.window.reach(n);
+                return Ok(Some(Wait::Bytes));
+            }
+            Err(e) => return Err(End::BadHead(e)),
+        };
+        let client_id = bytes.get(head.client_id.0..head.client_id.1).unwrap_or_default();
+        if self.conn.client_id.as_bytes() != client_id || self.heads == 0 {
+            let client_id = client_id.to_vec();
+            self.learn_client(&client_id);
+        }
+        self.heads += 1;
+        if let Some(newest) = head.api.newest_with_addresses()
+            && head.version > newest
+        {
+            return Err(End::TooNew { api: head.api.name().unwrap_or("unknown"), version: head.version });
+        }
+        self.dispatch(pump, head, total)
+    }
+
+    fn dispatch(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<Option<Wait>, End> {
+        match head.api {
+            ApiKey::API_VERSIONS if layout::request(head.api, head.version).is_none() => {
+                // A version from the future: the client is told which ones there are (KIP-511).
+                let newest = (0..).take_while(|v| layout::request(head.api, *v).is_some()).last().unwrap_or(0);
+                let answer = local::api_versions_unsupported(head.correlation, newest);
+                Ok(self.answer(head, total, answer))
+            }
+            ApiKey::API_VERSIONS => self.whole(pump, head, total, |core, frame| {
+                let layout = layout::request(head.api, head.version).unwrap_or_default();
+                let mut software = Software::default();
+                if walk::whole(layout, frame, head.body, &mut software).is_ok() && !software.name.is_empty() {
+                    core.learn_software(software);
+                }
+                Verdict::Pass
+            }),
+            ApiKey::PRODUCE => {
+                let Some(layout) = layout::request(head.api, head.version) else {
+                    return Err(End::BadHead(HeadError::Malformed));
+                };
+                let walker = Walker::new(layout, head.body, total);
+                self.approve_head(pump, head, total)?;
+                self.request = RequestState::Produce(Box::new((walker, head, ProduceScan::default())));
+                Ok(None)
+            }
+            ApiKey::FETCH if self.interests.request(head.api) != Treatment::Skip => self.fetch_head(pump, head, total),
+            _ if self.interests.request(head.api) == Treatment::Whole && layout::request(head.api, head.version).is_some() => {
+                self.whole(pump, head, total, |core, frame| {
+                    let asked = Asked { seq: core.seq + 1, api: head.api, version: head.version };
+                    core.refresh();
+                    let around = crate::mend::chain::Around {
+                        now: core.now,
+                        conn: &core.conn,
+                        fetch: &core.fetch,
+                        shared: &core.env.shared,
+                    };
+                    let verdict = core.chain.verdict(&around, |m, cx| m.request(cx, asked, &head, frame));
+                    core.apply_effects();
+                    verdict
+                })
+            }
+            _ => {
+                self.forwarded(head, None);
+                self.request = RequestState::Pass(total);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets the header go, so that the walk starts at the body.
+    fn approve_head(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<(), End> {
+        if head.body > total {
+            return Err(End::BadHead(HeadError::Malformed));
+        }
+        pump.window.approve(head.body);
+        Ok(())
+    }
+
+    /// Notes a request that goes upstream and will be answered.
+    fn forwarded(&mut self, head: RequestHead, fetch: Option<FetchRequest>) {
+        self.seq += 1;
+        let metrics = self.api(head.api);
+        self.env.metrics.request(&metrics, head.api, head.version);
+        self.login.request(head.api);
+        if matches!(head.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
+            self.joins += 1;
+        }
+        let mut entry = Entry::new(Kind::Forwarded, head.api, head.version, head.correlation, self.seq, self.now);
+        entry.sent = std::time::Instant::now();
+        entry.fetch = fetch;
+        self.queue.push_back(entry);
+        self.hold = None;
+        self.hold_spent = false;
+    }
+
+    /// Answers a request here, in its turn.
+    fn answer(&mut self, head: RequestHead, total: usize, answer: Vec<u8>) -> Option<Wait> {
+        self.seq += 1;
+        let metrics = self.api(head.api);
+        self.env.metrics.request(&metrics, head.api, head.version);
+        self.queue.push_back(Entry::new(Kind::Local(answer), head.api, head.version, head.correlation, self.seq, self.now));
+        self.hold = None;
+        self.hold_spent = false;
+        self.request = RequestState::Swallow(total);
+        None
+    }
+
+    /// A request that is looked at as a whole. One that is too large passes unseen.
+    fn whole(
+        &mut self,
+        pump: &mut Pump,
+        head: RequestHead,
+        total: usize,
+        look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict,
+    ) -> Result<Option<Wait>, End> {
+        if total > self.limits.max_whole_frame {
+            self.env.metrics.unseen_frames.with_label_values(&[head.api.name().unwrap_or("unknown")]).inc();
+            self.forwarded(head, None);
+            self.request = RequestState::Pass(total);
+            return Ok(None);
+        }
+        if let Some(wait) = self.reserve(pump, total, head.api)? {
+            return Ok(Some(wait));
+        }
+        let Some(frame) = pump.window.undecided_mut().get_mut(..total) else { return Ok(Some(Wait::Bytes)) };
+        match self.judge(look, frame) {
+            Verdict::Pass => {
+                // What the menders want to know goes first, so that it is known when the answer comes.
+                self.send_injects(pump);
+                self.forwarded(head, None);
+                pump.window.approve(total);
+                Ok(None)
+            }
+            Verdict::Answer(answer) => Ok(self.answer(head, total, answer)),
+            Verdict::Hold(until) => Ok(Some(self.held(until))),
+        }
+    }
+
+    fn judge(&mut self, look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict, frame: &mut [u8]) -> Verdict {
+        if self.hold_is_over() { Verdict::Pass } else { look(self, frame) }
+    }
+
+    fn held(&mut self, until: std::time::Instant) -> Wait {
+        self.hold = Some(self.hold.map_or(until, |h| h.min(until)));
+        Wait::Held
+    }
+
+    /// Whether the front request has waited long enough; counted and told once.
+    fn hold_is_over(&mut self) -> bool {
+        if !self.hold_spent && self.hold.is_some_and(|until| until <= self.now) {
+            self.hold_spent = true;
+            self.hold = None;
+            self.env.metrics.holds_expired.inc();
+            self.call_all(|m, cx| m.fetch_hold_expired(cx));
+        }
+        self.hold_spent
+    }
+
+    fn fetch_head(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<Option<Wait>, End> {
+        let Some(layout) = layout::request(head.api, head.version) else {
+            self.forwarded(head, None);
+            self.request = RequestState::Pass(total);
+            return Ok(None);
+        };
+        // Everything before the topics has a fixed size: 25 bytes at most.
+        let front = (head.body + 25).min(total);
+        pump.window.reach(front);
+        if pump.window.undecided().len() < front {
+            return Ok(Some(Wait::Bytes));
+        }
+        let request = fetch_front(&head, pump.window.undecided(), self.seq + 1);
+        if !self.hold_is_over() {
+            self.refresh();
+            let around = crate::mend::chain::Around {
+                now: self.now,
+                conn: &self.conn,
+                fetch: &self.fetch,
+                shared: &self.env.shared,
+            };
+            let verdict = self.chain.verdict(&around, |m, cx| m.fetch_request(cx, &request));
+            self.apply_effects();
+            match verdict {
+                Verdict::Pass => {}
+                Verdict::Answer(answer) => return Ok(self.answer(head, total, answer)),
+                Verdict::Hold(until) => return Ok(Some(self.held(until))),
+            }
+        }
+        self.send_injects(pump);
+        self.forwarded(head, Some(request));
+        self.approve_head(pump, head, total)?;
+        self.fetch.begin(&request);
+        let walker = Walker::new(layout, head.body, total);
+        self.request = RequestState::Fetch(Box::new((walker, request, FetchRequestScan::default())));
+        Ok(None)
+    }
+
+    fn fetch(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
+        let RequestState::Fetch(mut scan) = std::mem::replace(&mut self.request, RequestState::Head) else {
+            return Ok(None);
+        };
+        let (walker, request, state) = &mut *scan;
+        let bytes = pump.window.undecided_mut();
+        let progress = walker.step(bytes, &mut state.visitor(self, request)).map_err(bad("Fetch"))?;
+        self.apply_effects();
+        pump.window.approve(progress.consumed);
+        match progress.need {
+            Some(need) => {
+                pump.window.reach(need);
+                self.request = RequestState::Fetch(scan);
+                Ok(Some(Wait::Bytes))
+            }
+            None => {
+                self.fetch.end(request);
+                // What only the request's last tags tell: it comes from a broker that follows.
+                if request.replica
+                    && let Some(entry) = self.queue.iter_mut().rev().find(|e| e.seq == request.seq)
+                {
+                    entry.fetch = Some(*request);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn produce(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
+        let RequestState::Produce(mut state) = std::mem::replace(&mut self.request, RequestState::Head) else {
+            return Ok(None);
+        };
+        let (walker, head, scan) = &mut *state;
+        let bytes = pump.window.undecided_mut();
+        let progress = walker.step(bytes, scan).map_err(bad("Produce"))?;
+        pump.window.approve(progress.consumed);
+        if let Some(acks) = scan.acks {
+            // Nobody looks at the rest; acks=0 has no answer, so it has no entry.
+            let head = *head;
+            let left = walker.left();
+            match acks {
+                0 => {
+                    self.seq += 1;
+                    let metrics = self.api(head.api);
+                    self.env.metrics.request(&metrics, head.api, head.version);
+                }
+                _ => self.forwarded(head, None),
+            }
+            self.request = RequestState::Pass(left);
+            return Ok(None);
+        }
+        match progress.need {
+            Some(need) => {
+                pump.window.reach(need);
+                self.request = RequestState::Produce(state);
+                Ok(Some(Wait::Bytes))
+            }
+            None => Err(End::BadHead(HeadError::Malformed)),
+        }
+    }
+
+    fn learn_software(&mut self, software: Software) {
+        let pair = (software.name, software.version);
+        if self.conn.software.as_ref() == Some(&pair) {
+            return;
+        }
+        if let Some(before) = self.software.take() {
+            before.dec();
+        }
+        let gauge = self.env.metrics.software(&pair.0, &pair.1);
+        gauge.inc();
+        self.software = Some(gauge);
+        self.conn.software = Some(pair);
+    }
+}
+
+fn bad(api: &'static str) -> impl Fn(WalkError) -> End {
+    move |why| End::BadBody { api, why }
+}
+
+/// Reads what stands before the topics of a Fetch request (WIRE: replica id until version 14).
+fn fetch_front(head: &RequestHead, bytes: &[u8], seq: u64) -> FetchRequest {
+    let body = bytes.get(head.body..).unwrap_or_default();
+    let (replica, isolation, session) = if head.version <= 14 {
+        (entry::int32(body) >= 0, body.get(16), body.get(17..25))
+    } else {
+        (false, body.get(12), body.get(13..21))
+    };
+    let (session, epoch) = if head.version >= 7 { session.map_or((0, -1), entry::fetch_session) } else { (0, -1) };
+    FetchRequest {
+        seq,
+        version: head.version,
+        correlation: head.correlation,
+        replica,
+        isolation: isolation.map_or(0, |b| *b as i8),
+        session,
+        epoch,
+    }
+}
+
+#[derive(Default)]
+struct Software {
+    name: String,
+    version: String,
+}
+
+impl Visitor for Software {
+    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
+        let text = String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+        match mark {
+            mark::SOFTWARE_NAME => self.name = text,
+            mark::SOFTWARE_VERSION => self.version = text,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! OffsetCommit, OffsetFetch, JoinGroup, ConsumerGroupHeartbeat.
+
+use super::super::walk::Mark;
+use super::build::Build;
+use super::mark::*;
+
+/// Partition: Index i32, CommittedOffset i64, CommittedLeaderEpoch i32 (6+).
+pub(super) fn offset_commit_request(b: &mut Build, v: i16) {
+    b.string(GROUP).skip(4).string(MEMBER);
+    if v >= 7 {
+        b.string(Mark::NONE);
+    }
+    if (2..=4).contains(&v) {
+        b.skip(8);
+    }
+    b.array(TOPICS, |b| {
+        if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+        b.array(PARTITIONS, |b| {
+            b.fixed(PARTITION, if v >= 6 { 16 } else { 12 }).string(Mark::NONE).tags();
+        });
+        b.tags();
+    });
+    b.tags();
+}
+
+/// Partition: Index i32, ErrorCode i16.
+pub(super) fn offset_commit_response(b: &mut Build, v: i16) {
+    if v >= 3 {
+        b.skip(4);
+    }
+    b.array(TOPICS, |b| {
+        if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+        b.array(PARTITIONS, |b| {
+            b.fixed(PARTITION, 6).tags();
+        });
+        b.tags();
+    });
+    b.tags();
+}
+
+/// Partition: Index i32.
+pub(super) fn offset_fetch_request(b: &mut Build, v: i16) {
+    let topics = |b: &mut Build| {
+        b.array(TOPICS, |b| {
+            if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+            b.array(PARTITIONS, |b| {
+                b.fixed(PARTITION, 4);
+            });
+            b.tags();
+        });
+    };
+    if v >= 8 {
+        b.array(Mark::NONE, |b| {
+            b.string(GROUP);
+            if v >= 9 {
+                b.string(MEMBER).skip(4);
+            }
+            topics(b);
+            b.tags();
+        });
+    } else {
+        b.string(GROUP);
+        topics(b);
+    }
+    if v >= 7 {
+        b.skip(1);
+    }
+    b.tags();
+}
+
+/// Partition: Index i32, CommittedOffset i64, CommittedLeaderEpoch i32 (5+); then [`ERROR`].
+pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
+    let topics = |b: &mut Build| {
+        b.array(TOPICS, |b| {
+            if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+            b.array(PARTITIONS, |b| {
+                b.fixed(PARTITION, if v >= 5 { 16 } else { 12 }).string(Mark::NONE).fixed(ERROR, 2).tags();
+            });
+            b.tags();
+        });
+    };
+    if v >= 3 {
+        b.skip(4);
+    }
+    if v >= 8 {
+        b.array(Mark::NONE, |b| {
+            b.string(GROUP);
+            topics(b);
+            b.skip(2).tags();
+        });
+    } else {
+        topics(b);
+        if v >= 2 {
+            b.skip(2);
+        }
+    }
+    b.tags();
+}
+
+/// The front of it; the protocols' bytes are not looked at yet.
+pub(super) fn join_group_request(b: &mut Build, v: i16) {
+    b.string(GROUP).skip(if v >= 1 { 8 } else { 4 }).string(MEMBER);
+    if v >= 5 {
+        b.string(Mark::NONE);
+    }
+    b.string(PROTOCOL_TYPE).rest();
+}
+
+pub(super) fn consumer_group_heartbeat_request(b: &mut Build, _: i16) {
+    b.string(GROUP).string(MEMBER).rest();
+}
