@@ -1,0 +1,137 @@
+"""The aiokafka test app. The contract is in tests/clients/README.md."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+logging.basicConfig(level="WARNING", stream=sys.stdout, format="NOTE %(levelname)s %(name)s %(message)s")
+closing, paused = threading.Event(), threading.Event()
+
+
+def env(name, otherwise=""):
+    return os.environ.get("APP_" + name) or otherwise
+
+
+def say(*words):
+    print(*(str(w).replace("\n", " ") for w in words), flush=True)
+
+
+def listen():
+    """Commands from stdin; its end means that the test is gone."""
+    for line in sys.stdin:
+        match line.strip():
+            case "close":
+                closing.set()
+            case "pause":
+                paused.set()
+            case "resume":
+                paused.clear()
+    os._exit(4)
+
+
+def common():
+    conf = {"bootstrap_servers": env("BOOTSTRAP"), "client_id": env("CLIENT_ID", "aiokafka")}
+    if env("USER"):
+        conf |= {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
+        conf |= {"sasl_plain_username": env("USER"), "sasl_plain_password": env("PASSWORD")}
+    for k, v in (kv.split("=", 1) for kv in env("PROPS").split(";") if "=" in kv):
+        conf[k] = int(v) if v.isdigit() else v
+    return conf
+
+
+async def consume():
+    commit, group, handler = env("COMMIT", "auto"), env("GROUP"), int(env("HANDLER_MS", "0")) / 1000
+    if env("PROTOCOL", "classic") != "classic":
+        raise ValueError("aiokafka has no group protocol but the classic one")
+    conf = {
+        "group_id": group or None,
+        "auto_offset_reset": env("RESET", "earliest"),
+        "isolation_level": env("ISOLATION", "read_uncommitted"),
+        "enable_auto_commit": commit == "auto" and bool(group),
+        "auto_commit_interval_ms": 1000,
+        "fetch_max_wait_ms": 500,
+    }
+    if env("FETCH_BYTES"):
+        conf["max_partition_fetch_bytes"] = int(env("FETCH_BYTES"))
+    assigned = [a.split(":") for a in env("ASSIGN").split(",") if a]
+    c = AIOKafkaConsumer(*([] if assigned else env("TOPICS").split(",")), **common() | conf)
+    if assigned:
+        c.assign([TopicPartition(t, int(p)) for t, p, _ in assigned])
+    await c.start()
+    for t, p, o in assigned:
+        tp = TopicPartition(t, int(p))
+        if o == "earliest":
+            await c.seek_to_beginning(tp)
+        elif o == "latest":
+            await c.seek_to_end(tp)
+        else:
+            c.seek(tp, int(o))
+    say("READY")
+    held, done = False, {}
+
+    async def flush():
+        await c.commit(dict(done))
+        for tp, o in done.items():
+            say("COMMITTED", tp.topic, tp.partition, o)
+        done.clear()
+
+    while not closing.is_set():
+        if paused.is_set() != held:
+            held = paused.is_set()
+            (c.pause if held else c.resume)(*c.assignment())
+            say("PAUSED" if held else "RESUMED")
+        for tp, records in (await c.getmany(timeout_ms=100)).items():
+            for m in records:
+                if handler:
+                    await asyncio.sleep(handler)
+                say("HANDLED", m.topic, m.partition, m.offset, (m.key or b"-").decode())
+                done[tp] = m.offset + 1
+                if closing.is_set():
+                    break
+        if commit == "manual" and done:
+            await flush()
+    if commit != "none" and done and group:
+        await flush()
+    await c.stop()
+
+
+async def produce():
+    acks = env("ACKS", "all")
+    conf = {"acks": acks if acks == "all" else int(acks), "enable_idempotence": env("IDEMPOTENCE", "false") == "true"}
+    p = AIOKafkaProducer(**common() | conf)
+    await p.start()
+    topics, count, i, sending = env("TOPICS").split(","), int(env("COUNT", "0")), 0, set()
+    say("READY")
+
+    async def one(topic, i):
+        try:
+            r = await p.send_and_wait(topic, f"r{i}".encode(), key=f"k{i}".encode())
+            say("SENT", r.topic, r.partition, r.offset)
+        except Exception as e:
+            say("ERR", repr(e)[:200])
+
+    while not closing.is_set() and (count == 0 or i < count):
+        if not paused.is_set():
+            task = asyncio.create_task(one(topics[i % len(topics)], i))
+            sending.add(task)
+            task.add_done_callback(sending.discard)
+            i += 1
+        await asyncio.sleep(1 / float(env("RATE", "20")))
+    await asyncio.gather(*sending)
+    await p.stop()
+
+
+signal.signal(signal.SIGTERM, lambda *_: closing.set())
+threading.Thread(target=listen, daemon=True).start()
+try:
+    asyncio.run(consume() if env("MODE", "consume") == "consume" else produce())
+    say("CLOSED")
+except Exception as e:
+    say("DIED", repr(e)[:300])
+    os._exit(3)
+os._exit(0)

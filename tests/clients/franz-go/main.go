@@ -1,0 +1,242 @@
+// The franz-go test app. The contract is in tests/clients/README.md.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+)
+
+var (
+	out     sync.Mutex
+	paused  atomic.Bool
+	ctx     context.Context
+	closeIt context.CancelFunc
+)
+
+func env(name, otherwise string) string {
+	if v := os.Getenv("APP_" + name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+func number(name, otherwise string) int {
+	n, err := strconv.Atoi(env(name, otherwise))
+	check(err)
+	return n
+}
+
+func say(words ...any) {
+	out.Lock()
+	defer out.Unlock()
+	fmt.Println(strings.ReplaceAll(strings.TrimSpace(fmt.Sprintln(words...)), "\n", " "))
+}
+
+func check(err error) {
+	if err != nil {
+		say("DIED", err)
+		os.Exit(3)
+	}
+}
+
+// listen takes commands from stdin; its end means that the test is gone.
+func listen() {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		switch in.Text() {
+		case "close":
+			closeIt()
+		case "pause":
+			paused.Store(true)
+		case "resume":
+			paused.Store(false)
+		}
+	}
+	os.Exit(4)
+}
+
+func common() []kgo.Opt {
+	opts := []kgo.Opt{kgo.SeedBrokers(env("BOOTSTRAP", "")), kgo.ClientID(env("CLIENT_ID", "franz-go"))}
+	if u := env("USER", ""); u != "" {
+		opts = append(opts, kgo.SASL(plain.Auth{User: u, Pass: env("PASSWORD", "")}.AsMechanism()))
+	}
+	return opts
+}
+
+func consumer() (*kgo.Client, error) {
+	opts := append(common(), kgo.FetchMaxWait(500*time.Millisecond), kgo.AutoCommitInterval(time.Second))
+	if b := number("FETCH_BYTES", "0"); b > 0 {
+		opts = append(opts, kgo.FetchMaxPartitionBytes(int32(b)))
+	}
+	if env("ISOLATION", "") == "read_committed" {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	switch env("RESET", "earliest") {
+	case "earliest":
+		opts = append(opts, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	case "latest":
+		opts = append(opts, kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	case "none":
+		opts = append(opts, kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()))
+	}
+	if assign := env("ASSIGN", ""); assign != "" {
+		all := map[string]map[int32]kgo.Offset{}
+		for _, a := range strings.Split(assign, ",") {
+			w := strings.Split(a, ":")
+			p, err := strconv.Atoi(w[1])
+			check(err)
+			o := kgo.NewOffset()
+			switch w[2] {
+			case "earliest":
+				o = o.AtStart()
+			case "latest":
+				o = o.AtEnd()
+			default:
+				at, err := strconv.ParseInt(w[2], 10, 64)
+				check(err)
+				o = o.At(at)
+			}
+			if all[w[0]] == nil {
+				all[w[0]] = map[int32]kgo.Offset{}
+			}
+			all[w[0]][int32(p)] = o
+		}
+		return kgo.NewClient(append(opts, kgo.ConsumePartitions(all))...)
+	}
+	opts = append(opts, kgo.ConsumerGroup(env("GROUP", "")), kgo.ConsumeTopics(strings.Split(env("TOPICS", ""), ",")...))
+	if env("PROTOCOL", "classic") == "consumer" {
+		// The opt-in of this version for KIP-848.
+		opts = append(opts, kgo.WithContext(context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true)))
+	}
+	// Marked once handled, else the commit on close covers what was only polled.
+	if env("COMMIT", "auto") == "auto" {
+		opts = append(opts, kgo.AutoCommitMarks())
+	} else {
+		opts = append(opts, kgo.DisableAutoCommit())
+	}
+	return kgo.NewClient(opts...)
+}
+
+func consume() {
+	cl, err := consumer()
+	check(err)
+	say("READY")
+	commit, handler, group := env("COMMIT", "auto"), number("HANDLER_MS", "0"), env("GROUP", "") != "" && env("ASSIGN", "") == ""
+	topics := strings.Split(env("TOPICS", ""), ",")
+	held, done := false, map[string]*kgo.Record{}
+	flush := func() {
+		c, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		var rs []*kgo.Record
+		for _, r := range done {
+			rs = append(rs, r)
+		}
+		check(cl.CommitRecords(c, rs...))
+		for _, r := range rs {
+			say("COMMITTED", r.Topic, r.Partition, r.Offset+1)
+		}
+		done = map[string]*kgo.Record{}
+	}
+	for ctx.Err() == nil {
+		if p := paused.Load(); p != held {
+			held = p
+			if p {
+				cl.PauseFetchTopics(topics...)
+				say("PAUSED")
+			} else {
+				cl.ResumeFetchTopics(topics...)
+				say("RESUMED")
+			}
+		}
+		c, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		fs := cl.PollFetches(c)
+		cancel()
+		fs.EachError(func(t string, p int32, e error) {
+			if !errors.Is(e, context.DeadlineExceeded) && !errors.Is(e, context.Canceled) {
+				say("ERR", t, p, e)
+				time.Sleep(200 * time.Millisecond)
+			}
+		})
+		fs.EachRecord(func(r *kgo.Record) {
+			if ctx.Err() != nil {
+				return
+			}
+			time.Sleep(time.Duration(handler) * time.Millisecond)
+			key := "-"
+			if r.Key != nil {
+				key = string(r.Key)
+			}
+			say("HANDLED", r.Topic, r.Partition, r.Offset, key)
+			done[fmt.Sprint(r.Topic, r.Partition)] = r
+			if commit == "auto" && group {
+				cl.MarkCommitRecords(r)
+			}
+		})
+		if commit == "manual" && len(done) > 0 {
+			flush()
+		}
+	}
+	if commit != "none" && len(done) > 0 && group {
+		flush()
+	}
+	cl.Close()
+}
+
+func produce() {
+	opts := common()
+	switch env("ACKS", "all") {
+	case "1":
+		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()))
+	case "0":
+		opts = append(opts, kgo.RequiredAcks(kgo.NoAck()))
+	}
+	if env("IDEMPOTENCE", "false") != "true" {
+		opts = append(opts, kgo.DisableIdempotentWrite())
+	}
+	cl, err := kgo.NewClient(opts...)
+	check(err)
+	say("READY")
+	topics, count, rate := strings.Split(env("TOPICS", ""), ","), number("COUNT", "0"), number("RATE", "20")
+	for i := 0; ctx.Err() == nil && (count == 0 || i < count); {
+		if !paused.Load() {
+			r := &kgo.Record{Topic: topics[i%len(topics)], Key: fmt.Append(nil, "k", i), Value: fmt.Append(nil, "r", i)}
+			cl.Produce(context.Background(), r, func(r *kgo.Record, e error) {
+				if e != nil {
+					say("ERR", e)
+				} else {
+					say("SENT", r.Topic, r.Partition, r.Offset)
+				}
+			})
+			i++
+		}
+		time.Sleep(time.Second / time.Duration(rate))
+	}
+	c, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	check(cl.Flush(c))
+	cl.Close()
+}
+
+func main() {
+	ctx, closeIt = signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	go listen()
+	if env("MODE", "consume") == "consume" {
+		consume()
+	} else {
+		produce()
+	}
+	say("CLOSED")
+}

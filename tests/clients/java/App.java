@@ -1,0 +1,175 @@
+// The Java test app. The contract (environment, stdin, output lines) is in tests/clients/README.md.
+
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+public class App {
+    static volatile boolean closing, paused;
+    static final CountDownLatch ended = new CountDownLatch(1);
+
+    static String env(String name, String otherwise) {
+        String v = System.getenv("APP_" + name);
+        return v == null || v.isEmpty() ? otherwise : v;
+    }
+
+    static synchronized void say(String line) {
+        System.out.println(line.replace('\n', ' '));
+    }
+
+    public static void main(String[] args) {
+        listen();
+        int code = 0;
+        try {
+            if (env("MODE", "consume").equals("consume")) consume(); else produce();
+            say("CLOSED");
+        } catch (Throwable e) {
+            say("DIED " + e);
+            code = 3;
+        }
+        ended.countDown();
+        // halt: the hook below would wait for this very thread.
+        Runtime.getRuntime().halt(code);
+    }
+
+    /** Commands from stdin; its end means that the test is gone. SIGTERM closes politely. */
+    static void listen() {
+        Thread t = new Thread(() -> {
+            try (BufferedReader in = new BufferedReader(new InputStreamReader(System.in))) {
+                for (String l; (l = in.readLine()) != null; ) {
+                    if (l.equals("close")) closing = true;
+                    if (l.equals("pause")) paused = true;
+                    if (l.equals("resume")) paused = false;
+                }
+            } catch (Exception ignored) {
+            }
+            Runtime.getRuntime().halt(4);
+        });
+        t.setDaemon(true);
+        t.start();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            closing = true;
+            try {
+                ended.await(10, TimeUnit.SECONDS);
+            } catch (InterruptedException ignored) {
+            }
+        }));
+    }
+
+    static Properties common() {
+        Properties p = new Properties();
+        p.put("bootstrap.servers", env("BOOTSTRAP", ""));
+        p.put("client.id", env("CLIENT_ID", "java"));
+        if (!env("USER", "").isEmpty()) {
+            p.put("security.protocol", "SASL_PLAINTEXT");
+            p.put("sasl.mechanism", "PLAIN");
+            p.put("sasl.jaas.config", "org.apache.kafka.common.security.plain.PlainLoginModule required username=\""
+                + env("USER", "") + "\" password=\"" + env("PASSWORD", "") + "\";");
+        }
+        return p;
+    }
+
+    static void passThrough(Properties p) {
+        for (String kv : env("PROPS", "").split(";")) {
+            int i = kv.indexOf('=');
+            if (i > 0) p.put(kv.substring(0, i), kv.substring(i + 1));
+        }
+    }
+
+    static void consume() throws Exception {
+        Properties p = common();
+        String commit = env("COMMIT", "auto");
+        String group = env("GROUP", "");
+        if (!group.isEmpty()) p.put("group.id", group);
+        if (env("PROTOCOL", "classic").equals("consumer")) p.put("group.protocol", "consumer");
+        p.put("auto.offset.reset", env("RESET", "earliest"));
+        p.put("isolation.level", env("ISOLATION", "read_uncommitted"));
+        p.put("enable.auto.commit", String.valueOf(commit.equals("auto") && !group.isEmpty()));
+        p.put("auto.commit.interval.ms", "1000");
+        p.put("fetch.max.wait.ms", "500");
+        if (!env("FETCH_BYTES", "").isEmpty()) p.put("max.partition.fetch.bytes", env("FETCH_BYTES", ""));
+        passThrough(p);
+        long handler = Long.parseLong(env("HANDLER_MS", "0"));
+        try (KafkaConsumer<byte[], byte[]> c =
+                 new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            if (env("ASSIGN", "").isEmpty()) c.subscribe(Arrays.asList(env("TOPICS", "").split(",")));
+            else assign(c);
+            say("READY");
+            boolean held = false;
+            Map<TopicPartition, OffsetAndMetadata> done = new HashMap<>();
+            while (!closing) {
+                if (paused != held) {
+                    held = paused;
+                    if (held) c.pause(c.assignment()); else c.resume(c.paused());
+                    say(held ? "PAUSED" : "RESUMED");
+                }
+                for (ConsumerRecord<byte[], byte[]> r : c.poll(Duration.ofMillis(100))) {
+                    if (handler > 0) Thread.sleep(handler);
+                    say("HANDLED " + r.topic() + " " + r.partition() + " " + r.offset() + " "
+                        + (r.key() == null ? "-" : new String(r.key())));
+                    done.put(new TopicPartition(r.topic(), r.partition()), new OffsetAndMetadata(r.offset() + 1));
+                    if (closing) break;
+                }
+                if (commit.equals("manual") && !done.isEmpty()) commit(c, done);
+            }
+            // What was handled, not what was fetched: with auto commit close() itself would commit the position.
+            if (!commit.equals("none") && !done.isEmpty() && !group.isEmpty()) commit(c, done);
+        }
+    }
+
+    static void commit(KafkaConsumer<byte[], byte[]> c, Map<TopicPartition, OffsetAndMetadata> done) {
+        c.commitSync(done);
+        done.forEach((tp, o) -> say("COMMITTED " + tp.topic() + " " + tp.partition() + " " + o.offset()));
+        done.clear();
+    }
+
+    static void assign(KafkaConsumer<byte[], byte[]> c) {
+        List<TopicPartition> all = new ArrayList<>();
+        for (String a : env("ASSIGN", "").split(",")) all.add(new TopicPartition(a.split(":")[0], Integer.parseInt(a.split(":")[1])));
+        c.assign(all);
+        for (String a : env("ASSIGN", "").split(",")) {
+            String[] w = a.split(":");
+            TopicPartition tp = new TopicPartition(w[0], Integer.parseInt(w[1]));
+            if (w[2].equals("earliest")) c.seekToBeginning(List.of(tp));
+            else if (w[2].equals("latest")) c.seekToEnd(List.of(tp));
+            else c.seek(tp, Long.parseLong(w[2]));
+        }
+    }
+
+    static void produce() throws Exception {
+        Properties p = common();
+        p.put("acks", env("ACKS", "all"));
+        p.put("enable.idempotence", env("IDEMPOTENCE", "false"));
+        passThrough(p);
+        String[] topics = env("TOPICS", "").split(",");
+        long count = Long.parseLong(env("COUNT", "0"));
+        double rate = Double.parseDouble(env("RATE", "20"));
+        try (KafkaProducer<byte[], byte[]> pr =
+                 new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer())) {
+            say("READY");
+            for (long i = 0; !closing && (count == 0 || i < count); i++) {
+                while (paused && !closing) Thread.sleep(20);
+                String topic = topics[(int) (i % topics.length)];
+                pr.send(new ProducerRecord<>(topic, ("k" + i).getBytes(), ("r" + i).getBytes()), (m, e) ->
+                    say(e != null ? "ERR " + e : "SENT " + m.topic() + " " + m.partition() + " " + m.offset()));
+                Thread.sleep((long) (1000 / rate));
+            }
+        }
+    }
+}

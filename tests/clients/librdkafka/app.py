@@ -1,0 +1,147 @@
+"""The librdkafka test app (confluent-kafka). The contract is in tests/clients/README.md."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
+
+closing, paused = threading.Event(), threading.Event()
+
+
+def env(name, otherwise=""):
+    return os.environ.get("APP_" + name) or otherwise
+
+
+def say(*words):
+    print(*(str(w).replace("\n", " ") for w in words), flush=True)
+
+
+def listen():
+    """Commands from stdin; its end means that the test is gone."""
+    for line in sys.stdin:
+        match line.strip():
+            case "close":
+                closing.set()
+            case "pause":
+                paused.set()
+            case "resume":
+                paused.clear()
+    os._exit(4)
+
+
+def common():
+    conf = {
+        "bootstrap.servers": env("BOOTSTRAP"),
+        "client.id": env("CLIENT_ID", "librdkafka"),
+        "log_level": 0,
+        # Lost connections and the like: librdkafka goes on by itself, so they are no error of the app.
+        "error_cb": lambda e: say("NOTE", e),
+    }
+    if env("USER"):
+        conf |= {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": env("USER"),
+            "sasl.password": env("PASSWORD"),
+        }
+    return conf
+
+
+def pass_through():
+    return dict(kv.split("=", 1) for kv in env("PROPS").split(";") if "=" in kv)
+
+
+def consume():
+    commit, group, handler = env("COMMIT", "auto"), env("GROUP"), int(env("HANDLER_MS", "0")) / 1000
+    reset = env("RESET", "earliest")
+    conf = common() | {
+        "group.id": group or "unused",
+        "auto.offset.reset": "error" if reset == "none" else reset,
+        "isolation.level": env("ISOLATION", "read_uncommitted"),
+        "enable.auto.commit": commit == "auto" and bool(group),
+        "auto.commit.interval.ms": 1000,
+        # Offsets are stored by hand once a record is handled, else the commit on close covers what was only fetched.
+        "enable.auto.offset.store": False,
+        "fetch.wait.max.ms": 500,
+    }
+    if env("PROTOCOL", "classic") == "consumer":
+        conf["group.protocol"] = "consumer"
+    if env("FETCH_BYTES"):
+        # The prefetch is bounded too, so that the position stays near to what the app has handled.
+        conf |= {"max.partition.fetch.bytes": int(env("FETCH_BYTES")), "queued.min.messages": 1}
+        conf |= {"queued.max.messages.kbytes": 1, "fetch.queue.backoff.ms": 10}
+    c = Consumer(conf | pass_through())
+    if env("ASSIGN"):
+        names = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}
+        split = (a.split(":") for a in env("ASSIGN").split(","))
+        c.assign([TopicPartition(t, int(p), names[o] if o in names else int(o)) for t, p, o in split])
+    else:
+        c.subscribe(env("TOPICS").split(","))
+    say("READY")
+    held, done = False, {}
+
+    def flush():
+        offsets = [TopicPartition(t, p, o) for (t, p), o in done.items()]
+        for tp in c.commit(offsets=offsets, asynchronous=False):
+            if tp.error:
+                raise KafkaException(tp.error)
+            say("COMMITTED", tp.topic, tp.partition, tp.offset)
+        done.clear()
+
+    while not closing.is_set():
+        if paused.is_set() != held:
+            held = paused.is_set()
+            (c.pause if held else c.resume)(c.assignment())
+            say("PAUSED" if held else "RESUMED")
+        m = c.poll(0.1)
+        if m is None:
+            if commit == "manual" and done:
+                flush()
+            continue
+        if m.error():
+            say("ERR", m.error().name(), m.error().str()[:200])
+            continue
+        if handler:
+            time.sleep(handler)
+        say("HANDLED", m.topic(), m.partition(), m.offset(), (m.key() or b"-").decode())
+        done[m.topic(), m.partition()] = m.offset() + 1
+        if commit == "auto" and group:
+            c.store_offsets(m)
+        if commit == "manual" and len(done) > 100:
+            flush()
+    if commit != "none" and done and group:
+        flush()
+    c.close()
+
+
+def produce():
+    conf = {"acks": env("ACKS", "all"), "enable.idempotence": env("IDEMPOTENCE", "false") == "true"}
+    p = Producer(common() | conf | pass_through())
+    topics, count, i = env("TOPICS").split(","), int(env("COUNT", "0")), 0
+
+    def sent(e, m):
+        say("ERR", e) if e else say("SENT", m.topic(), m.partition(), m.offset())
+
+    say("READY")
+    while not closing.is_set() and (count == 0 or i < count):
+        if paused.is_set():
+            time.sleep(0.02)
+            continue
+        p.produce(topics[i % len(topics)], f"r{i}".encode(), key=f"k{i}".encode(), on_delivery=sent)
+        p.poll(1 / float(env("RATE", "20")))
+        i += 1
+    p.flush(10)
+
+
+signal.signal(signal.SIGTERM, lambda *_: closing.set())
+threading.Thread(target=listen, daemon=True).start()
+try:
+    consume() if env("MODE", "consume") == "consume" else produce()
+    say("CLOSED")
+except Exception as e:
+    say("DIED", repr(e)[:300])
+    os._exit(3)
+os._exit(0)
