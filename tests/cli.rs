@@ -256,8 +256,5 @@ fn the_rest_prints_what_it_should() {
     let (code, stdout, _) = kmend(&["man"]).output();
     assert!(code == 0 && stdout.contains(".TH kmend 1"), "{stdout}");
     let (code, _, stderr) = kmend(&["checkpoints", "/none"]).output();
-    assert_eq!(
-        (code, stderr.as_str()),
-        (69, "error: no folder /none\n")
-    );
+    assert_eq!((code, stderr.as_str()), (69, "error: no folder /none\n"));
 }

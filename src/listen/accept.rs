@@ -45,7 +45,12 @@ pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, target: Targ
 
 /// The client went away before it was accepted.
 fn is_transient(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        e.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, target: Target) {
@@ -92,16 +97,25 @@ impl Drop for Place {
 
 async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Target) {
     let metrics = &shared.env.metrics;
-    let Ok(local) = client.local_addr() else { return };
+    let Ok(local) = client.local_addr() else {
+        return;
+    };
     let _ = sockets::tune(&client);
     let dialled = dial(shared, target).await;
-    metrics.upstream_connections_total.with_label_values(&[metrics::outcome(&dialled)]).inc();
+    metrics
+        .upstream_connections_total
+        .with_label_values(&[metrics::outcome(&dialled)])
+        .inc();
     let (upstream, node) = match dialled {
         Ok(found) => found,
         Err(error) => {
             match &error {
-                DialError::Recent { .. } => tracing::debug!(to = ?target, %error, "no broker for a client"),
-                _ => tracing::warn!(to = ?target, %error, cause = error.source().map(tracing::field::display), "no broker for a client"),
+                DialError::Recent { .. } => {
+                    tracing::debug!(to = ?target, %error, "no broker for a client")
+                }
+                _ => {
+                    tracing::warn!(to = ?target, %error, cause = error.source().map(tracing::field::display), "no broker for a client")
+                }
             }
             sockets::refuse(client);
             return;
@@ -130,10 +144,18 @@ impl Drop for Counted<'_> {
 fn tell(end: &End, connection: u64, peer: SocketAddr, local: SocketAddr, target: Target) {
     let side = end.side().label();
     match end {
-        end if end.is_ordinary() => tracing::debug!(connection, %peer, to = ?target, side, reason = %end, "a connection ended"),
-        End::BadRequest(what) => tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {what}"),
-        end if end.side() == Side::Client => tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {end}"),
-        end => tracing::error!(connection, %peer, to = ?target, side, "a connection was cut: {end}"),
+        end if end.is_ordinary() => {
+            tracing::debug!(connection, %peer, to = ?target, side, reason = %end, "a connection ended")
+        }
+        End::BadRequest(what) => {
+            tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {what}")
+        }
+        end if end.side() == Side::Client => {
+            tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {end}")
+        }
+        end => {
+            tracing::error!(connection, %peer, to = ?target, side, "a connection was cut: {end}")
+        }
     }
 }
 

@@ -24,16 +24,31 @@ pub struct Conn {
 
 impl Conn {
     pub fn new(number: u64, peer: IpAddr, node: Option<i32>) -> Conn {
-        Conn { number, peer, client_id: Arc::from(""), software: None, node, injectable: false, versions: [None; KEYS] }
+        Conn {
+            number,
+            peer,
+            client_id: Arc::from(""),
+            software: None,
+            node,
+            injectable: false,
+            versions: [None; KEYS],
+        }
     }
 
     /// For tests of menders: a connection that may carry injected requests.
     pub fn ready(client_id: &str, node: Option<i32>) -> Conn {
-        Conn { client_id: Arc::from(client_id), injectable: true, ..Conn::new(0, IpAddr::V4(Ipv4Addr::LOCALHOST), node) }
+        Conn {
+            client_id: Arc::from(client_id),
+            injectable: true,
+            ..Conn::new(0, IpAddr::V4(Ipv4Addr::LOCALHOST), node)
+        }
     }
 
     pub fn client(&self) -> ClientKey {
-        ClientKey { client_id: self.client_id.clone(), peer: self.peer }
+        ClientKey {
+            client_id: self.client_id.clone(),
+            peer: self.peer,
+        }
     }
 
     /// Notes what the broker said in its ApiVersions response.

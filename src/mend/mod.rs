@@ -74,7 +74,14 @@ pub trait ConnMender: Send {
     }
     /// A hold on that request expired: it passes, whatever is still missing.
     fn fetch_hold_expired(&mut self, cx: &mut Cx<'_>) {}
-    fn fetch_request_partition(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, topic: &Topic, partition: &mut FetchPartition<'_>) {}
+    fn fetch_request_partition(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &FetchRequest,
+        topic: &Topic,
+        partition: &mut FetchPartition<'_>,
+    ) {
+    }
     /// The client's fetch session forgets a partition.
     fn fetch_request_forget(&mut self, cx: &mut Cx<'_>, topic: &Topic, partition: i32) {}
     /// `true`: the partition is now an empty success; the session sees to its record set.
@@ -90,11 +97,23 @@ pub trait ConnMender: Send {
     /// `error`: the top-level error (0 below version 7).
     fn fetch_response_end(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, error: i16) {}
     /// A whole request of an API that was asked for. What is changed keeps its length.
-    fn request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) -> Verdict {
+    fn request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        head: &RequestHead,
+        frame: &mut [u8],
+    ) -> Verdict {
         Verdict::Pass
     }
     /// A whole response. What is changed keeps its length; `Answer` is not for responses.
-    fn response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
+    fn response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        frame: &mut [u8],
+        body: usize,
+    ) -> Verdict {
         Verdict::Pass
     }
     fn injected(&mut self, cx: &mut Cx<'_>, token: u64, outcome: Injected<'_>) {}
@@ -145,11 +164,25 @@ impl Cx<'_> {
     /// Sends a request of kmend's own on this connection, behind what is there already. `false`:
     /// the connection may not carry one now (rule M3).
     #[must_use]
-    pub fn inject(&mut self, token: u64, api: ApiKey, version: i16, body: Vec<u8>, deadline: Instant) -> bool {
+    pub fn inject(
+        &mut self,
+        token: u64,
+        api: ApiKey,
+        version: i16,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> bool {
         if !self.conn.injectable {
             return false;
         }
-        self.effects.push(Effect::Inject(Inject { mender: self.mender, token, api, version, body, deadline }));
+        self.effects.push(Effect::Inject(Inject {
+            mender: self.mender,
+            token,
+            api,
+            version,
+            body,
+            deadline,
+        }));
         true
     }
 
@@ -158,7 +191,20 @@ impl Cx<'_> {
     }
 
     /// Surroundings for tests of a mender without a session.
-    pub fn bare<'a>(now: Instant, conn: &'a Conn, fetch: &'a FetchTable, shared: &'a Shared, effects: &'a mut Vec<Effect>) -> Cx<'a> {
-        Cx { now, conn, fetch, shared, effects, mender: 0 }
+    pub fn bare<'a>(
+        now: Instant,
+        conn: &'a Conn,
+        fetch: &'a FetchTable,
+        shared: &'a Shared,
+        effects: &'a mut Vec<Effect>,
+    ) -> Cx<'a> {
+        Cx {
+            now,
+            conn,
+            fetch,
+            shared,
+            effects,
+            mender: 0,
+        }
     }
 }

@@ -62,21 +62,37 @@ pub struct Routing {
 
 impl Routing {
     pub fn new(settings: Settings, gauge: IntGauge) -> Routing {
-        Routing { settings, state: Mutex::default(), nodes: ArcSwap::default(), open: OnceLock::new(), gauge }
+        Routing {
+            settings,
+            state: Mutex::default(),
+            nodes: ArcSwap::default(),
+            open: OnceLock::new(),
+            gauge,
+        }
     }
 
     /// Starts to open listeners: first those of the nodes that the file remembers.
     pub fn start(&self, open: Arc<dyn Open>) {
         let _ = self.open.set(open);
-        let Some(path) = &self.settings.file else { return };
+        let Some(path) = &self.settings.file else {
+            return;
+        };
         match file::read(path) {
             Ok(None) => {}
             Ok(Some(saved)) => {
                 let mut state = self.state();
                 state.cluster_id = saved.cluster_id;
                 for node in saved.nodes {
-                    let upstream = HostPort { host: node.host, port: node.port };
-                    self.place(&mut state, node.id, upstream, self.in_range(node.local_port).then_some(node.local_port));
+                    let upstream = HostPort {
+                        host: node.host,
+                        port: node.port,
+                    };
+                    self.place(
+                        &mut state,
+                        node.id,
+                        upstream,
+                        self.in_range(node.local_port).then_some(node.local_port),
+                    );
                 }
                 self.publish(&state);
                 tracing::info!(nodes = state.nodes.len(), file = %path.display(), "brokers remembered from the last run");
@@ -97,12 +113,20 @@ impl Routing {
 
     /// Where all known nodes are: what is tried when no bootstrap address answers.
     pub fn upstreams(&self) -> Vec<HostPort> {
-        self.nodes.load().values().map(|n| n.upstream.clone()).collect()
+        self.nodes
+            .load()
+            .values()
+            .map(|n| n.upstream.clone())
+            .collect()
     }
 
     /// The node that has this address.
     pub fn node_at(&self, upstream: &HostPort) -> Option<i32> {
-        self.nodes.load().iter().find(|(_, n)| n.upstream == *upstream).map(|(id, _)| *id)
+        self.nodes
+            .load()
+            .iter()
+            .find(|(_, n)| n.upstream == *upstream)
+            .map(|(id, _)| *id)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -110,7 +134,8 @@ impl Routing {
     }
 
     fn in_range(&self, port: u16) -> bool {
-        (self.settings.first_port..=self.settings.first_port.saturating_add(PORTS - 1)).contains(&port)
+        (self.settings.first_port..=self.settings.first_port.saturating_add(PORTS - 1))
+            .contains(&port)
     }
 
     /// The ports to try for a node, best first: a pure function of its id, then the next ones.
@@ -130,9 +155,14 @@ impl Routing {
             }
             return true;
         }
-        let Some(open) = self.open.get() else { return false };
+        let Some(open) = self.open.get() else {
+            return false;
+        };
         let used: Vec<u16> = state.nodes.values().map(|n| n.port).collect();
-        let ports = wish.into_iter().chain(self.candidates(node)).filter(|p| !used.contains(p));
+        let ports = wish
+            .into_iter()
+            .chain(self.candidates(node))
+            .filter(|p| !used.contains(p));
         for port in ports {
             match open.open(node, port) {
                 Ok(()) => {
@@ -147,7 +177,11 @@ impl Routing {
                 }
             }
         }
-        tracing::error!(node, first = self.settings.first_port, "no free port for a broker: set listen.broker_ports to a free range of 200");
+        tracing::error!(
+            node,
+            first = self.settings.first_port,
+            "no free port for a broker: set listen.broker_ports to a free range of 200"
+        );
         false
     }
 
@@ -157,7 +191,9 @@ impl Routing {
     }
 
     fn save(&self, state: &State) {
-        let Some(path) = &self.settings.file else { return };
+        let Some(path) = &self.settings.file else {
+            return;
+        };
         if let Err(error) = file::write(path, state.cluster_id.as_deref(), &state.nodes) {
             tracing::warn!(file = %path.display(), %error, "the map of brokers cannot be written; after a restart clients must bootstrap again");
         }
@@ -171,12 +207,22 @@ impl Directory for Routing {
             return;
         }
         if let Some(before) = state.cluster_id.replace(cluster_id.to_owned()) {
-            tracing::warn!(before, now = cluster_id, "the upstream is another cluster than before");
+            tracing::warn!(
+                before,
+                now = cluster_id,
+                "the upstream is another cluster than before"
+            );
         }
         self.save(&state);
     }
 
-    fn advertise(&self, node: i32, host: &str, port: i32, local: IpAddr) -> Result<(String, u16), String> {
+    fn advertise(
+        &self,
+        node: i32,
+        host: &str,
+        port: i32,
+        local: IpAddr,
+    ) -> Result<(String, u16), String> {
         let port = u16::try_from(port).map_err(|_| format!("the broker says port {port}"))?;
         let is = |n: &&Node| n.upstream.host == host && n.upstream.port == port;
         let known = self.nodes.load().get(&node).filter(is).map(|n| n.port);
@@ -184,14 +230,27 @@ impl Directory for Routing {
             Some(port) => port,
             None => {
                 let mut state = self.state();
-                let placed = self.place(&mut state, node, HostPort { host: host.to_owned(), port }, None);
+                let placed = self.place(
+                    &mut state,
+                    node,
+                    HostPort {
+                        host: host.to_owned(),
+                        port,
+                    },
+                    None,
+                );
                 self.publish(&state);
                 self.save(&state);
                 let port = state.nodes.get(&node).map(|n| n.port);
-                port.filter(|_| placed).ok_or_else(|| "no port could be opened; see the log".to_owned())?
+                port.filter(|_| placed)
+                    .ok_or_else(|| "no port could be opened; see the log".to_owned())?
             }
         };
-        let host = self.settings.advertised_host.clone().unwrap_or_else(|| local.to_canonical().to_string());
+        let host = self
+            .settings
+            .advertised_host
+            .clone()
+            .unwrap_or_else(|| local.to_canonical().to_string());
         Ok((host, local_port))
     }
 }
@@ -205,12 +264,21 @@ mod tests {
     struct Taken(Vec<u16>);
     impl Open for Taken {
         fn open(&self, _: i32, port: u16) -> io::Result<()> {
-            if self.0.contains(&port) { Err(io::ErrorKind::AddrInUse.into()) } else { Ok(()) }
+            if self.0.contains(&port) {
+                Err(io::ErrorKind::AddrInUse.into())
+            } else {
+                Ok(())
+            }
         }
     }
 
     fn routing(file: Option<PathBuf>, taken: Vec<u16>) -> Routing {
-        let settings = Settings { first_port: 9093, taken: vec![9095], advertised_host: None, file };
+        let settings = Settings {
+            first_port: 9093,
+            taken: vec![9095],
+            advertised_host: None,
+            file,
+        };
         let gauge = prometheus::IntGauge::new("nodes", "x").unwrap();
         let routing = Routing::new(settings, gauge);
         routing.start(Arc::new(Taken(taken)));
@@ -234,11 +302,26 @@ mod tests {
         let path = dir.path().join("nodes.json");
         let r = routing(Some(path.clone()), vec![9094]);
         r.learn_cluster("c");
-        assert_eq!(r.advertise(1, "b1", 9092, LOCAL).unwrap(), ("127.0.0.1".to_owned(), 9096));
+        assert_eq!(
+            r.advertise(1, "b1", 9092, LOCAL).unwrap(),
+            ("127.0.0.1".to_owned(), 9096)
+        );
         assert_eq!(r.advertise(1, "b2", 9092, LOCAL).unwrap().1, 9096);
         let again = routing(Some(path), vec![]);
-        assert_eq!(again.upstream(1), Some(HostPort { host: "b2".into(), port: 9092 }));
+        assert_eq!(
+            again.upstream(1),
+            Some(HostPort {
+                host: "b2".into(),
+                port: 9092
+            })
+        );
         assert_eq!(again.advertise(1, "b2", 9092, LOCAL).unwrap().1, 9096);
-        assert_eq!(again.node_at(&HostPort { host: "b2".into(), port: 9092 }), Some(1));
+        assert_eq!(
+            again.node_at(&HostPort {
+                host: "b2".into(),
+                port: 9092
+            }),
+            Some(1)
+        );
     }
 }

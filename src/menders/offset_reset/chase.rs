@@ -68,7 +68,13 @@ pub enum OnError {
 }
 
 impl Chase {
-    pub fn new(x: Option<i64>, policy: ResetPolicy, explicit: bool, isolation: i8, now: Instant) -> Chase {
+    pub fn new(
+        x: Option<i64>,
+        policy: ResetPolicy,
+        explicit: bool,
+        isolation: i8,
+        now: Instant,
+    ) -> Chase {
         Chase {
             x,
             phase: Phase::New,
@@ -134,17 +140,27 @@ impl Chase {
 
     /// The leader is being asked: for the start, and for the end where the policy wants it.
     pub fn asked(&mut self) {
-        self.phase = Phase::Asking(if self.policy == ResetPolicy::Latest { 2 } else { 1 });
+        self.phase = Phase::Asking(if self.policy == ResetPolicy::Latest {
+            2
+        } else {
+            1
+        });
     }
 
     /// The leader's answer. `Some`: the error is to pass, for this reason.
     pub fn told(&mut self, offset: Option<i64>, is_start: bool, now: Instant) -> Option<Outcome> {
-        let Phase::Asking(missing) = self.phase else { return None };
+        let Phase::Asking(missing) = self.phase else {
+            return None;
+        };
         let Some(offset) = offset else {
             self.give_up(now);
             return Some(Outcome::Unknown);
         };
-        if is_start { self.start = Some(offset) } else { self.end = Some(offset) }
+        if is_start {
+            self.start = Some(offset)
+        } else {
+            self.end = Some(offset)
+        }
         if missing > 1 {
             self.phase = Phase::Asking(missing - 1);
             return None;
@@ -154,7 +170,10 @@ impl Chase {
             self.give_up(now);
             return Some(Outcome::NotBelow);
         }
-        self.phase = Phase::Target { start, to: self.end.unwrap_or(start).max(start) };
+        self.phase = Phase::Target {
+            start,
+            to: self.end.unwrap_or(start).max(start),
+        };
         None
     }
 
@@ -181,7 +200,9 @@ impl Chase {
     /// The answer to a request has been read to its end. `Some((x, e))`: the broker serves E, and
     /// this is the first time.
     pub fn on_response_end(&mut self, seq: u64, full: bool) -> Option<(i64, i64)> {
-        let Phase::Target { to, .. } = self.phase else { return None };
+        let Phase::Target { to, .. } = self.phase else {
+            return None;
+        };
         // An incremental answer leaves out what has nothing new.
         let served = self.served == Some(seq) || (!full && self.failed != Some(seq));
         if self.confirmed || !served || self.applied.is_none_or(|first| seq < first) {
@@ -228,7 +249,11 @@ mod tests {
         for moved in 0..=3 {
             assert_eq!(c.told(Some(40 + moved), true, now), None);
             assert_eq!(c.on_request(10, seq, now), Ok(Some(40 + moved)));
-            let expected = if moved == 3 { OnError::GiveUp(Outcome::GaveUp) } else { OnError::Empty };
+            let expected = if moved == 3 {
+                OnError::GiveUp(Outcome::GaveUp)
+            } else {
+                OnError::Empty
+            };
             assert_eq!(c.on_error(seq, now), expected);
             assert_eq!(c.on_response_end(seq, true), None);
             if moved < 3 {

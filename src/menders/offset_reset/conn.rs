@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shared;
 use super::chase::{Chase, OnError, PATIENCE, Phase};
 use super::headroom::{EVERY, Watched};
 use super::ledger::Skip;
@@ -11,7 +12,6 @@ use super::lift::Lifts;
 use super::listed::Asked as AskedOffsets;
 use super::metrics::Outcome;
 use super::rules::Rule;
-use super::Shared;
 use crate::config::model::{Mode, ResetPolicy};
 use crate::mend::{Asked, ConnMender, Cx, FetchRequest, Injected, Topic, Verdict};
 use crate::wire::api::ApiKey;
@@ -32,10 +32,21 @@ pub(super) type Key = (u32, i32);
 /// What an injected request asks.
 #[derive(Debug)]
 enum Ask {
-    Name { topic: u32 },
-    Offsets { topic: u32, partitions: Vec<i32>, is_start: bool, version: i16 },
+    Name {
+        topic: u32,
+    },
+    Offsets {
+        topic: u32,
+        partitions: Vec<i32>,
+        is_start: bool,
+        version: i16,
+    },
     /// For an OffsetFetch, or for another connection of the client.
-    Starts { topic: Arc<str>, partitions: Vec<i32>, version: i16 },
+    Starts {
+        topic: Arc<str>,
+        partitions: Vec<i32>,
+        version: i16,
+    },
     CloseSession,
 }
 
@@ -71,10 +82,20 @@ impl OnConnection {
 
     fn rule(&self, cx: &Cx<'_>, topic: &str) -> Rule {
         let group = cx.shared.peers.only_group(&cx.conn.client());
-        self.shared.rules.load().rule(topic, &cx.conn.client_id, group.as_deref())
+        self.shared
+            .rules
+            .load()
+            .rule(topic, &cx.conn.client_id, group.as_deref())
     }
 
-    fn inject(&mut self, cx: &mut Cx<'_>, ask: Ask, api: ApiKey, version: i16, body: Result<Vec<u8>, ask::CodecError>) -> bool {
+    fn inject(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ask: Ask,
+        api: ApiKey,
+        version: i16,
+        body: Result<Vec<u8>, ask::CodecError>,
+    ) -> bool {
         let body = match body {
             Ok(body) => body,
             Err(error) => {
@@ -91,7 +112,13 @@ impl OnConnection {
     }
 
     /// An error 1: what becomes of it.
-    fn out_of_range(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, topic: &Topic, partition: i32) -> bool {
+    fn out_of_range(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &FetchRequest,
+        topic: &Topic,
+        partition: i32,
+    ) -> bool {
         let key = (topic.number, partition);
         let position = cx.fetch.find(topic.number, partition);
         let x = position.filter(|p| p.seq <= request.seq).map(|p| p.offset);
@@ -106,20 +133,31 @@ impl OnConnection {
             Mode::Repair if rule.policy == ResetPolicy::Passthrough => return false,
             Mode::Repair => {}
         }
-        if self.chases.get(&key).is_none_or(|c| x.is_some() && c.x.is_some() && c.x != x) {
+        if self
+            .chases
+            .get(&key)
+            .is_none_or(|c| x.is_some() && c.x.is_some() && c.x != x)
+        {
             if self.chases.len() >= MAX_CHASES {
                 return false;
             }
             let chase = Chase::new(x, rule.policy, rule.explicit, request.isolation, cx.now);
             self.chases.insert(key, chase);
         }
-        let Some(chase) = self.chases.get_mut(&key) else { return false };
+        let Some(chase) = self.chases.get_mut(&key) else {
+            return false;
+        };
         match chase.on_error(request.seq, cx.now) {
             OnError::Empty => true,
             OnError::Pass => false,
             OnError::GiveUp(outcome) => {
                 self.shared.metrics.outcome(outcome);
-                tracing::warn!(topic = topic.name.as_deref().unwrap_or("?"), partition, ?x, "the log start moves faster than the client; its error passes");
+                tracing::warn!(
+                    topic = topic.name.as_deref().unwrap_or("?"),
+                    partition,
+                    ?x,
+                    "the log start moves faster than the client; its error passes"
+                );
                 false
             }
         }
@@ -131,13 +169,22 @@ impl OnConnection {
         }
         self.observed.insert(key, x);
         self.shared.metrics.outcome(Outcome::Observed);
-        tracing::warn!(topic = topic.name.as_deref().unwrap_or("?"), partition = key.1, position = x,
-            "position out of range; in mode `repair` it would be reset if it is below the log start");
+        tracing::warn!(
+            topic = topic.name.as_deref().unwrap_or("?"),
+            partition = key.1,
+            position = x,
+            "position out of range; in mode `repair` it would be reset if it is below the log start"
+        );
     }
 
     /// Asks the leader about every partition that is new.
     fn ask_about_new(&mut self, cx: &mut Cx<'_>) {
-        let mut topics: Vec<u32> = self.chases.iter().filter(|(_, c)| c.phase == Phase::New).map(|(k, _)| k.0).collect();
+        let mut topics: Vec<u32> = self
+            .chases
+            .iter()
+            .filter(|(_, c)| c.phase == Phase::New)
+            .map(|(k, _)| k.0)
+            .collect();
         topics.sort_unstable();
         topics.dedup();
         for topic in topics {
@@ -146,8 +193,13 @@ impl OnConnection {
     }
 
     fn ask_about(&mut self, cx: &mut Cx<'_>, number: u32) {
-        let Some(topic) = cx.fetch.topic(number).cloned() else { return };
-        let name = topic.name.clone().or_else(|| topic.id.and_then(|id| cx.shared.catalog.name(&id)));
+        let Some(topic) = cx.fetch.topic(number).cloned() else {
+            return;
+        };
+        let name = topic
+            .name
+            .clone()
+            .or_else(|| topic.id.and_then(|id| cx.shared.catalog.name(&id)));
         let Some(name) = name else {
             self.ask_name(cx, number, topic.id);
             return;
@@ -158,14 +210,36 @@ impl OnConnection {
             return;
         }
         let new = |c: &&mut Chase| c.phase == Phase::New;
-        for (_, chase) in self.chases.iter_mut().filter(|(k, _)| k.0 == number).map(|(k, c)| (k, c)).filter(|(_, c)| new(c)) {
+        for (_, chase) in self
+            .chases
+            .iter_mut()
+            .filter(|(k, _)| k.0 == number)
+            .map(|(k, c)| (k, c))
+            .filter(|(_, c)| new(c))
+        {
             (chase.policy, chase.explicit) = (rule.policy, rule.explicit);
         }
-        let partitions: Vec<i32> =
-            self.chases.iter().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(k, _)| k.1).collect();
-        let isolation = self.chases.iter().find(|(k, _)| k.0 == number).map_or(0, |(_, c)| c.isolation);
-        let Some(version) = cx.conn.version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS) else {
-            self.settle(cx, number, |c| c.phase == Phase::New, Some(Outcome::Unknown));
+        let partitions: Vec<i32> = self
+            .chases
+            .iter()
+            .filter(|(k, c)| k.0 == number && c.phase == Phase::New)
+            .map(|(k, _)| k.1)
+            .collect();
+        let isolation = self
+            .chases
+            .iter()
+            .find(|(k, _)| k.0 == number)
+            .map_or(0, |(_, c)| c.isolation);
+        let Some(version) = cx
+            .conn
+            .version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS)
+        else {
+            self.settle(
+                cx,
+                number,
+                |c| c.phase == Phase::New,
+                Some(Outcome::Unknown),
+            );
             return;
         };
         let mut wanted = vec![(EARLIEST, true)];
@@ -174,35 +248,69 @@ impl OnConnection {
         }
         for (timestamp, is_start) in wanted {
             let body = ask::list_offsets(version, &name, &partitions, timestamp, isolation);
-            let ask = Ask::Offsets { topic: number, partitions: partitions.clone(), is_start, version };
+            let ask = Ask::Offsets {
+                topic: number,
+                partitions: partitions.clone(),
+                is_start,
+                version,
+            };
             if !self.inject(cx, ask, ApiKey::LIST_OFFSETS, version, body) {
                 // Not now (a JoinGroup is being answered, a login runs): again with the next request.
                 cx.wake_at(cx.now + PATIENCE);
                 return;
             }
         }
-        for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(_, c)| c) {
+        for chase in self
+            .chases
+            .iter_mut()
+            .filter(|(k, c)| k.0 == number && c.phase == Phase::New)
+            .map(|(_, c)| c)
+        {
             chase.asked();
         }
     }
 
     fn ask_name(&mut self, cx: &mut Cx<'_>, number: u32, id: Option<[u8; 16]>) {
-        let version = cx.conn.version(ApiKey::METADATA, ask::version::METADATA_BY_ID);
+        let version = cx
+            .conn
+            .version(ApiKey::METADATA, ask::version::METADATA_BY_ID);
         let (Some(id), Some(version)) = (id, version) else {
             self.settle(cx, number, Chase::is_open, Some(Outcome::Unknown));
             return;
         };
         let body = ask::topic_by_id(version, id);
-        if self.inject(cx, Ask::Name { topic: number }, ApiKey::METADATA, version, body) {
-            for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(_, c)| c) {
+        if self.inject(
+            cx,
+            Ask::Name { topic: number },
+            ApiKey::METADATA,
+            version,
+            body,
+        ) {
+            for chase in self
+                .chases
+                .iter_mut()
+                .filter(|(k, c)| k.0 == number && c.phase == Phase::New)
+                .map(|(_, c)| c)
+            {
                 chase.phase = Phase::Naming;
             }
         }
     }
 
     /// Lets the errors of a topic's partitions pass.
-    fn settle(&mut self, cx: &Cx<'_>, number: u32, which: impl Fn(&Chase) -> bool, outcome: Option<Outcome>) {
-        for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && which(c)).map(|(_, c)| c) {
+    fn settle(
+        &mut self,
+        cx: &Cx<'_>,
+        number: u32,
+        which: impl Fn(&Chase) -> bool,
+        outcome: Option<Outcome>,
+    ) {
+        for chase in self
+            .chases
+            .iter_mut()
+            .filter(|(k, c)| k.0 == number && which(c))
+            .map(|(_, c)| c)
+        {
             chase.give_up(cx.now);
             if let Some(outcome) = outcome {
                 self.shared.metrics.outcome(outcome);
@@ -215,7 +323,12 @@ impl OnConnection {
         match (name, id) {
             (Some(name), Some(id)) => {
                 cx.shared.catalog.learn_name(&name, id);
-                for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::Naming).map(|(_, c)| c) {
+                for chase in self
+                    .chases
+                    .iter_mut()
+                    .filter(|(k, c)| k.0 == number && c.phase == Phase::Naming)
+                    .map(|(_, c)| c)
+                {
                     chase.phase = Phase::New;
                 }
                 self.ask_about(cx, number);
@@ -224,31 +337,63 @@ impl OnConnection {
         }
     }
 
-    fn told_offsets(&mut self, cx: &mut Cx<'_>, number: u32, asked: &[i32], is_start: bool, answer: &[(i32, i16, i64)]) {
-        let name = cx.fetch.topic(number).and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
+    fn told_offsets(
+        &mut self,
+        cx: &mut Cx<'_>,
+        number: u32,
+        asked: &[i32],
+        is_start: bool,
+        answer: &[(i32, i16, i64)],
+    ) {
+        let name = cx.fetch.topic(number).and_then(|t| {
+            t.name
+                .clone()
+                .or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id)))
+        });
         for partition in asked {
-            let offset = answer.iter().find(|a| a.0 == *partition && a.1 == 0 && a.2 >= 0).map(|a| a.2);
+            let offset = answer
+                .iter()
+                .find(|a| a.0 == *partition && a.1 == 0 && a.2 >= 0)
+                .map(|a| a.2);
             if let (Some(name), true, Some(_)) = (&name, is_start, offset) {
                 self.shared.starts.tell(name, *partition, offset, cx.now);
             }
-            let Some(chase) = self.chases.get_mut(&(number, *partition)) else { continue };
-            let Some(outcome) = chase.told(offset, is_start, cx.now) else { continue };
+            let Some(chase) = self.chases.get_mut(&(number, *partition)) else {
+                continue;
+            };
+            let Some(outcome) = chase.told(offset, is_start, cx.now) else {
+                continue;
+            };
             self.shared.metrics.outcome(outcome);
             let (x, explicit, policy) = (chase.x, chase.explicit, chase.policy);
-            tracing::info!(topic = name.as_deref().unwrap_or("?"), partition, position = x, leader_says = offset, ?outcome,
-                "position out of range, and not mended: the client gets the broker's own error");
+            tracing::info!(
+                topic = name.as_deref().unwrap_or("?"),
+                partition,
+                position = x,
+                leader_says = offset,
+                ?outcome,
+                "position out of range, and not mended: the client gets the broker's own error"
+            );
             if let (Outcome::NotBelow, true, Some(name)) = (outcome, explicit, &name) {
-                self.shared.steers.expect(cx.conn.client(), name, *partition, policy, cx.now);
+                self.shared
+                    .steers
+                    .expect(cx.conn.client(), name, *partition, policy, cx.now);
             }
         }
     }
 
     /// Asks this broker for log starts that another part of kmend wants to know.
     pub(super) fn ask_starts(&mut self, cx: &mut Cx<'_>, topic: &Arc<str>, partitions: &[i32]) {
-        let version = cx.conn.version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS);
+        let version = cx
+            .conn
+            .version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS);
         let asked = version.is_some_and(|version| {
             let body = ask::list_offsets(version, topic, partitions, EARLIEST, 0);
-            let ask = Ask::Starts { topic: topic.clone(), partitions: partitions.to_vec(), version };
+            let ask = Ask::Starts {
+                topic: topic.clone(),
+                partitions: partitions.to_vec(),
+                version,
+            };
             self.inject(cx, ask, ApiKey::LIST_OFFSETS, version, body)
         });
         if !asked {
@@ -261,7 +406,10 @@ impl OnConnection {
     fn close_session(&mut self, cx: &mut Cx<'_>, request: &FetchRequest) {
         let body = ask::close_fetch_session(request.version, request.session);
         if !self.inject(cx, Ask::CloseSession, ApiKey::FETCH, request.version, body) {
-            tracing::debug!(session = request.session, "a fetch session stays with the broker until it evicts it");
+            tracing::debug!(
+                session = request.session,
+                "a fetch session stays with the broker until it evicts it"
+            );
         }
     }
 }
@@ -276,7 +424,13 @@ impl ConnMender for OnConnection {
             return Verdict::Pass;
         }
         self.ask_about_new(cx);
-        if let Some(since) = self.chases.values().filter(|c| c.is_open()).map(|c| c.since).min() {
+        if let Some(since) = self
+            .chases
+            .values()
+            .filter(|c| c.is_open())
+            .map(|c| c.since)
+            .min()
+        {
             return Verdict::Hold(since + PATIENCE);
         }
         if !request.is_full() && self.chases.values().any(Chase::needs_new_session) {
@@ -284,7 +438,11 @@ impl ConnMender for OnConnection {
                 chase.broken |= chase.needs_new_session();
             }
             self.close_session(cx, request);
-            return Verdict::Answer(local::fetch_error(request.version, request.correlation, local::FETCH_SESSION_ID_NOT_FOUND));
+            return Verdict::Answer(local::fetch_error(
+                request.version,
+                request.correlation,
+                local::FETCH_SESSION_ID_NOT_FOUND,
+            ));
         }
         Verdict::Pass
     }
@@ -296,12 +454,20 @@ impl ConnMender for OnConnection {
         }
     }
 
-    fn fetch_request_partition(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, topic: &Topic, partition: &mut FetchPartition<'_>) {
+    fn fetch_request_partition(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &FetchRequest,
+        topic: &Topic,
+        partition: &mut FetchPartition<'_>,
+    ) {
         if self.chases.is_empty() {
             return;
         }
         let key = (topic.number, partition.index());
-        let Some(chase) = self.chases.get_mut(&key) else { return };
+        let Some(chase) = self.chases.get_mut(&key) else {
+            return;
+        };
         match chase.on_request(partition.offset(), request.seq, cx.now) {
             Ok(Some(e)) => partition.set_offset(e),
             Ok(None) => {}
@@ -327,7 +493,9 @@ impl ConnMender for OnConnection {
             let empty = self.out_of_range(cx, request, topic, partition.index());
             if empty {
                 let known = cx.fetch.find(topic.number, partition.index());
-                let (hw, lso, start) = known.map_or((-1, -1, -1), |p| (p.high_watermark, p.last_stable, p.log_start));
+                let (hw, lso, start) = known.map_or((-1, -1, -1), |p| {
+                    (p.high_watermark, p.last_stable, p.log_start)
+                });
                 partition.clear_error(hw, lso, start);
             }
             return empty;
@@ -335,7 +503,11 @@ impl ConnMender for OnConnection {
         if !self.chases.is_empty()
             && let Some(chase) = self.chases.get_mut(&(topic.number, partition.index()))
         {
-            let seen = if error == 0 { &mut chase.served } else { &mut chase.failed };
+            let seen = if error == 0 {
+                &mut chase.served
+            } else {
+                &mut chase.failed
+            };
             *seen = Some(request.seq);
         }
         false
@@ -347,9 +519,15 @@ impl ConnMender for OnConnection {
         }
         let client = cx.conn.client();
         for ((number, partition), chase) in &mut self.chases {
-            let Some((old, new)) = chase.on_response_end(request.seq, request.is_full()) else { continue };
+            let Some((old, new)) = chase.on_response_end(request.seq, request.is_full()) else {
+                continue;
+            };
             let topic = cx.fetch.topic(*number);
-            let name = topic.and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
+            let name = topic.and_then(|t| {
+                t.name
+                    .clone()
+                    .or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id)))
+            });
             let skip = Skip {
                 client: client.clone(),
                 group: cx.shared.peers.only_group(&client),
@@ -365,17 +543,31 @@ impl ConnMender for OnConnection {
         self.ask_about_new(cx);
     }
 
-    fn request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) -> Verdict {
+    fn request(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        head: &RequestHead,
+        frame: &mut [u8],
+    ) -> Verdict {
         match head.api {
             ApiKey::LIST_OFFSETS => self.list_offsets_request(cx, asked, head, frame),
             ApiKey::OFFSET_FETCH => self.offset_fetch_request(cx, asked, head, frame),
-            ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT => self.join_request(cx, head, frame),
+            ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT => {
+                self.join_request(cx, head, frame)
+            }
             _ => {}
         }
         Verdict::Pass
     }
 
-    fn response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
+    fn response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        frame: &mut [u8],
+        body: usize,
+    ) -> Verdict {
         match asked.api {
             ApiKey::LIST_OFFSETS => {
                 self.list_offsets_response(cx, asked, frame, body);
@@ -387,31 +579,67 @@ impl ConnMender for OnConnection {
     }
 
     fn injected(&mut self, cx: &mut Cx<'_>, token: u64, outcome: Injected<'_>) {
-        let Some(ask) = self.asks.remove(&token) else { return };
+        let Some(ask) = self.asks.remove(&token) else {
+            return;
+        };
         match (ask, outcome) {
             (Ask::CloseSession, _) => {}
             (Ask::Name { topic }, Injected::Answer { frame, body }) => {
-                let version = cx.conn.version(ApiKey::METADATA, ask::version::METADATA_BY_ID).unwrap_or(12);
+                let version = cx
+                    .conn
+                    .version(ApiKey::METADATA, ask::version::METADATA_BY_ID)
+                    .unwrap_or(12);
                 let name = ask::topic_name(version, frame, body).unwrap_or_default();
                 self.told_name(cx, topic, name);
             }
             (Ask::Name { topic }, Injected::Lost) => self.told_name(cx, topic, None),
-            (Ask::Offsets { topic, partitions, is_start, version }, Injected::Answer { frame, body }) => {
+            (
+                Ask::Offsets {
+                    topic,
+                    partitions,
+                    is_start,
+                    version,
+                },
+                Injected::Answer { frame, body },
+            ) => {
                 let answer = ask::listed_offsets(version, frame, body).unwrap_or_default();
                 self.told_offsets(cx, topic, &partitions, is_start, &answer);
             }
-            (Ask::Offsets { topic, partitions, is_start, .. }, Injected::Lost) => {
+            (
+                Ask::Offsets {
+                    topic,
+                    partitions,
+                    is_start,
+                    ..
+                },
+                Injected::Lost,
+            ) => {
                 self.told_offsets(cx, topic, &partitions, is_start, &[]);
             }
-            (Ask::Starts { topic, partitions, version }, Injected::Answer { frame, body }) => {
+            (
+                Ask::Starts {
+                    topic,
+                    partitions,
+                    version,
+                },
+                Injected::Answer { frame, body },
+            ) => {
                 let answer = ask::listed_offsets(version, frame, body).unwrap_or_default();
                 for partition in partitions {
-                    let start = answer.iter().find(|a| a.0 == partition && a.1 == 0 && a.2 >= 0).map(|a| a.2);
+                    let start = answer
+                        .iter()
+                        .find(|a| a.0 == partition && a.1 == 0 && a.2 >= 0)
+                        .map(|a| a.2);
                     self.shared.starts.tell(&topic, partition, start, cx.now);
                 }
                 self.lifts.wake(cx);
             }
-            (Ask::Starts { topic, partitions, .. }, Injected::Lost) => {
+            (
+                Ask::Starts {
+                    topic, partitions, ..
+                },
+                Injected::Lost,
+            ) => {
                 for partition in partitions {
                     self.shared.starts.tell(&topic, partition, None, cx.now);
                 }
@@ -439,4 +667,3 @@ impl ConnMender for OnConnection {
         self.watched.forget(&self.shared.headroom);
     }
 }
-

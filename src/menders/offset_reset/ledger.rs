@@ -40,11 +40,16 @@ pub struct Skip {
 
 impl Ledger {
     pub fn new(checkpoints: Checkpoints) -> Ledger {
-        Ledger { counted: Mutex::default(), checkpoints }
+        Ledger {
+            counted: Mutex::default(),
+            checkpoints,
+        }
     }
 
     pub fn enter(&self, skip: &Skip, metrics: &Metrics) {
-        let Some(from) = self.first_time(skip) else { return };
+        let Some(from) = self.first_time(skip) else {
+            return;
+        };
         let skipped = u64::try_from(skip.new.saturating_sub(from)).unwrap_or(0);
         metrics.outcome(skip.outcome);
         metrics.reset(&skip.topic, skip.policy, skipped);
@@ -70,7 +75,12 @@ impl Ledger {
 
     /// From where the skip counts; `None` if it has been counted already.
     fn first_time(&self, skip: &Skip) -> Option<i64> {
-        let key = (skip.client.clone(), skip.topic.clone(), skip.partition, skip.old);
+        let key = (
+            skip.client.clone(),
+            skip.topic.clone(),
+            skip.partition,
+            skip.old,
+        );
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         match counted.to.insert(key.clone(), skip.new) {
             Some(before) if before >= skip.new => {

@@ -65,14 +65,26 @@ impl Metrics {
     pub fn new(registry: &Registry, repairs: &IntCounterVec) -> Metrics {
         Metrics {
             repairs: repairs.clone(),
-            resets: Family::counter(registry, "offset_resets_total", "Positions that were moved.", &["topic", "policy"]),
-            skipped: Family::counter(registry, "offset_records_skipped_total", "Offsets between the old position and the new one: records that retention had removed.", &["topic"]),
+            resets: Family::counter(
+                registry,
+                "offset_resets_total",
+                "Positions that were moved.",
+                &["topic", "policy"],
+            ),
+            skipped: Family::counter(
+                registry,
+                "offset_records_skipped_total",
+                "Offsets between the old position and the new one: records that retention had removed.",
+                &["topic"],
+            ),
             topics: Mutex::default(),
         }
     }
 
     pub fn outcome(&self, outcome: Outcome) {
-        self.repairs.with_label_values(&[NAME, outcome.label()]).inc();
+        self.repairs
+            .with_label_values(&[NAME, outcome.label()])
+            .inc();
     }
 
     pub fn reset(&self, topic: &str, policy: ResetPolicy, skipped: u64) {
@@ -85,7 +97,9 @@ impl Metrics {
         } else {
             "other"
         };
-        self.resets.with_label_values(&[topic, policy_label(policy)]).inc();
+        self.resets
+            .with_label_values(&[topic, policy_label(policy)])
+            .inc();
         self.skipped.with_label_values(&[topic]).inc_by(skipped);
     }
 }

@@ -14,9 +14,15 @@ pub(super) fn offset_commit_request(b: &mut Build, v: i16) {
         b.skip(8);
     }
     b.array(TOPICS, |b| {
-        if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+        if v >= 10 {
+            b.fixed(TOPIC_ID, 16)
+        } else {
+            b.string(TOPIC)
+        };
         b.array(PARTITIONS, |b| {
-            b.fixed(PARTITION, if v >= 6 { 16 } else { 12 }).string(Mark::NONE).tags();
+            b.fixed(PARTITION, if v >= 6 { 16 } else { 12 })
+                .string(Mark::NONE)
+                .tags();
         });
         b.tags();
     });
@@ -29,7 +35,11 @@ pub(super) fn offset_commit_response(b: &mut Build, v: i16) {
         b.skip(4);
     }
     b.array(TOPICS, |b| {
-        if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+        if v >= 10 {
+            b.fixed(TOPIC_ID, 16)
+        } else {
+            b.string(TOPIC)
+        };
         b.array(PARTITIONS, |b| {
             b.fixed(PARTITION, 6).tags();
         });
@@ -42,7 +52,11 @@ pub(super) fn offset_commit_response(b: &mut Build, v: i16) {
 pub(super) fn offset_fetch_request(b: &mut Build, v: i16) {
     let topics = |b: &mut Build| {
         b.array(TOPICS, |b| {
-            if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+            if v >= 10 {
+                b.fixed(TOPIC_ID, 16)
+            } else {
+                b.string(TOPIC)
+            };
             b.array(PARTITIONS, |b| {
                 b.fixed(PARTITION, 4);
             });
@@ -72,9 +86,16 @@ pub(super) fn offset_fetch_request(b: &mut Build, v: i16) {
 pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
     let topics = |b: &mut Build| {
         b.array(TOPICS, |b| {
-            if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+            if v >= 10 {
+                b.fixed(TOPIC_ID, 16)
+            } else {
+                b.string(TOPIC)
+            };
             b.array(PARTITIONS, |b| {
-                b.fixed(PARTITION, if v >= 5 { 16 } else { 12 }).string(Mark::NONE).fixed(ERROR, 2).tags();
+                b.fixed(PARTITION, if v >= 5 { 16 } else { 12 })
+                    .string(Mark::NONE)
+                    .fixed(ERROR, 2)
+                    .tags();
             });
             b.tags();
         });
@@ -99,7 +120,9 @@ pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
 
 /// The front of it; the protocols' bytes are not looked at yet.
 pub(super) fn join_group_request(b: &mut Build, v: i16) {
-    b.string(GROUP).skip(if v >= 1 { 8 } else { 4 }).string(MEMBER);
+    b.string(GROUP)
+        .skip(if v >= 1 { 8 } else { 4 })
+        .string(MEMBER);
     if v >= 5 {
         b.string(Mark::NONE);
     }
