@@ -303,7 +303,7 @@ impl App {
 
     fn reload(&self) {
         // All or nothing: what cannot be used is refused before anything changes.
-        let usable = |config: &Config| Dialer::new(config).map(drop);
+        let usable = |config: &Config| self.listen.dialer.reload(config);
         match crate::config::reload(&self.sources, &self.running, usable) {
             Ok((diff, _)) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
             Ok((diff, notes)) => {
@@ -348,10 +348,6 @@ impl App {
         self.listen
             .bootstrap
             .store(Arc::new(config.upstream.bootstrap.clone()));
-        match Dialer::new(&config) {
-            Ok(dialer) => self.listen.dialer.store(Arc::new(dialer)),
-            Err(error) => tracing::error!(%error, "new connections keep the old upstream settings"),
-        }
         if let Err(error) = self.logs.set_level(&config.log.level) {
             tracing::error!(%error, "the log level stays");
         }

@@ -1,6 +1,5 @@
 //! One listener's loop, and one client's life.
 
-use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use crate::config::units::HostPort;
 use crate::mend::Conn;
 use crate::session::driver;
 use crate::session::end::{End, Side};
-use crate::upstream::{DialError, Transport};
+use crate::upstream::{DialError, Transport, chain};
 
 /// When descriptors run out, accepting pauses: from this on, doubling up to the longest.
 const BACK_OFF: Duration = Duration::from_millis(10);
@@ -114,7 +113,7 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
                     tracing::debug!(to = ?target, %error, "no broker for a client")
                 }
                 _ => {
-                    tracing::warn!(to = ?target, %error, cause = error.source().map(tracing::field::display), "no broker for a client")
+                    tracing::warn!(to = ?target, error = %chain(&error), "no broker for a client")
                 }
             }
             sockets::refuse(client);
@@ -160,7 +159,7 @@ fn tell(end: &End, connection: u64, peer: SocketAddr, local: SocketAddr, target:
 }
 
 async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>), DialError> {
-    let dialer = shared.dialer.load_full();
+    let dialer = &shared.dialer;
     match target {
         Target::Node(node) => {
             // A listener stands only where the node's address is known.
@@ -183,5 +182,5 @@ async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>
 async fn elsewhere(shared: &Shared, tried: &[HostPort]) -> Option<(Transport, HostPort)> {
     let mut others = shared.routing.upstreams();
     others.retain(|o| !tried.contains(o));
-    shared.dialer.load_full().dial_any(&others).await.ok()
+    shared.dialer.dial_any(&others).await.ok()
 }

@@ -41,8 +41,7 @@ pub enum Target {
 pub struct Shared {
     pub env: Arc<Env>,
     pub routing: Arc<Routing>,
-    /// Swapped by a reload: new connections use the new one.
-    pub dialer: ArcSwap<Dialer>,
+    pub dialer: Dialer,
     pub bootstrap: ArcSwap<Vec<HostPort>>,
     pub max_connections: AtomicUsize,
     pub phase: watch::Receiver<Phase>,
@@ -65,7 +64,7 @@ impl Shared {
         Shared {
             env,
             routing,
-            dialer: ArcSwap::from_pointee(dialer),
+            dialer,
             bootstrap: ArcSwap::from_pointee(bootstrap),
             max_connections: AtomicUsize::new(max_connections),
             phase,

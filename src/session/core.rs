@@ -94,6 +94,8 @@ pub struct Core {
     memory_wait: Option<Instant>,
     mailbox: mpsc::Sender<Message>,
     entered: bool,
+    /// A mender was told something: what it held may go on now.
+    stirred: bool,
     apis: Vec<Option<Arc<ApiMetrics>>>,
     pub(super) software: Option<IntGauge>,
     /// Whole request heads seen.
@@ -135,6 +137,7 @@ impl Core {
             memory_wait: None,
             mailbox,
             entered: false,
+            stirred: false,
             apis: vec![None; KEYS],
             software: None,
             heads: 0,
@@ -244,6 +247,11 @@ impl Core {
         }
     }
 
+    /// Whether a mender was told something since the last call.
+    pub fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
+    }
+
     /// The connection ends.
     pub fn close(&mut self) {
         self.call_all(|m, cx| m.closed(cx));
@@ -274,6 +282,7 @@ impl Core {
         mender: usize,
         call: impl FnOnce(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>),
     ) {
+        self.stirred = true;
         self.refresh();
         let around = Around {
             now: self.now,

@@ -93,6 +93,7 @@ where
             }
             moved |= self.poll_requests(cx)?;
             moved |= self.poll_responses(cx)?;
+            moved |= self.core.take_stirred();
             if let Poll::Ready(end) = self.poll_ends(cx)? {
                 return Ok(Poll::Ready(end));
             }
