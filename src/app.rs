@@ -55,11 +55,7 @@ pub enum AppError {
     #[error("the runtime cannot start: {0}")]
     Runtime(io::Error),
     #[error("{key}: cannot listen on {address}: {source}{}", hint(source))]
-    Listen {
-        key: &'static str,
-        address: String,
-        source: io::Error,
-    },
+    Listen { key: &'static str, address: String, source: io::Error },
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
     #[error("menders.commit_buffer.journal.dir: {0}")]
@@ -71,9 +67,7 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => {
             " (another process has the port: stop it, or choose another with --listen or --admin)"
         }
-        io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need a privilege: choose a higher one)"
-        }
+        io::ErrorKind::PermissionDenied => " (ports below 1024 need a privilege: choose a higher one)",
         io::ErrorKind::AddrNotAvailable => " (this host has no such address)",
         _ => "",
     }
@@ -84,10 +78,7 @@ impl AppError {
     pub fn exit_code(&self) -> u8 {
         match self {
             AppError::Runtime(_) => 71,
-            AppError::Log(_)
-            | AppError::Listen { .. }
-            | AppError::Upstream(_)
-            | AppError::Store(_) => 78,
+            AppError::Log(_) | AppError::Listen { .. } | AppError::Upstream(_) | AppError::Store(_) => 78,
         }
     }
 }
@@ -112,11 +103,7 @@ pub fn run(start: Start) -> Result<(), AppError> {
 /// A sidecar has a fraction of a core: two workers at most.
 fn runtime() -> io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    Builder::new_multi_thread()
-        .worker_threads(cores.min(2))
-        .max_blocking_threads(8)
-        .enable_all()
-        .build()
+    Builder::new_multi_thread().worker_threads(cores.min(2)).max_blocking_threads(8).enable_all().build()
 }
 
 struct App {
@@ -133,11 +120,7 @@ struct App {
 
 impl App {
     fn build(start: Start, logs: LogHandle, runtime: &Runtime) -> Result<App, AppError> {
-        let Start {
-            loaded,
-            sources,
-            kind,
-        } = start;
+        let Start { loaded, sources, kind } = start;
         let config = loaded.config.clone();
         let admin_is_default = !loaded.provenance.is_set("admin.address");
         let running = Running::new(loaded);
@@ -160,11 +143,7 @@ impl App {
         let routing = Arc::new(Routing::new(
             Settings {
                 first_port: first_port(&config),
-                taken: listening
-                    .iter()
-                    .map(|(a, _)| a.port())
-                    .chain([admin_address.port()])
-                    .collect(),
+                taken: listening.iter().map(|(a, _)| a.port()).chain([admin_address.port()]).collect(),
                 advertised_host: match &config.listen.advertised_host {
                     Auto::Auto => None,
                     Auto::Set(host) => Some(host.clone()),
@@ -174,12 +153,8 @@ impl App {
             Single::gauge(&registry, "nodes", "Brokers that have a listener."),
         ));
         let memory = Budget::new(memory_limit(&config));
-        Single::gauge(
-            &registry,
-            "memory_limit_bytes",
-            "The limit of held bytes (limits.memory).",
-        )
-        .set(memory.limit() as i64);
+        Single::gauge(&registry, "memory_limit_bytes", "The limit of held bytes (limits.memory).")
+            .set(memory.limit() as i64);
         let env = Arc::new(Env {
             limits: ArcSwap::from_pointee(limits(&config, memory.clone())),
             interests: ArcSwap::from_pointee(interests(&menders)),
@@ -198,55 +173,30 @@ impl App {
             phases,
         ));
         let addresses: BTreeSet<IpAddr> = listening.iter().map(|(a, _)| a.ip()).collect();
-        let listeners = Arc::new(Listeners::new(
-            listen.clone(),
-            addresses.into_iter().collect(),
-            runtime.handle().clone(),
-        ));
+        let listeners =
+            Arc::new(Listeners::new(listen.clone(), addresses.into_iter().collect(), runtime.handle().clone()));
         routing.start(listeners.clone());
         for (address, listener) in listening {
-            listeners
-                .bootstrap(listener)
-                .map_err(|source| listen_error("listen.address", address, source))?;
+            listeners.bootstrap(listener).map_err(|source| listen_error("listen.address", address, source))?;
             tracing::info!(%address, upstream = %listed(&config.upstream.bootstrap), "listening; point bootstrap.servers here");
         }
         readiness.set(Check::Listeners, true);
 
         let (stop_admin, admin_stopped) = watch::channel(false);
-        let held = Single::gauge(
-            &registry,
-            "memory_held_bytes",
-            "Bytes that connections hold beyond their windows.",
-        );
+        let held = Single::gauge(&registry, "memory_held_bytes", "Bytes that connections hold beyond their windows.");
         runtime.spawn(async move {
             loop {
                 held.set(memory.held() as i64);
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
-        let admin_state = Arc::new(AdminState {
-            registry,
-            readiness: readiness.clone(),
-            running: running.clone(),
-        });
+        let admin_state = Arc::new(AdminState { registry, readiness: readiness.clone(), running: running.clone() });
         let listener = tokio::net::TcpListener::from_std(admin_listener)
             .map_err(|e| listen_error("admin.address", admin_address, e))?;
         tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez");
         runtime.spawn(admin::serve(listener, admin_state, admin_stopped));
-        runtime.spawn(prime::run(listen.clone(), move |up| {
-            readiness.set(Check::Upstream, up)
-        }));
-        Ok(App {
-            running,
-            sources,
-            logs,
-            kind,
-            env,
-            listen,
-            phase,
-            stop_admin,
-            _state_dir: state_dir,
-        })
+        runtime.spawn(prime::run(listen.clone(), move |up| readiness.set(Check::Upstream, up)));
+        Ok(App { running, sources, logs, kind, env, listen, phase, stop_admin, _state_dir: state_dir })
     }
 
     async fn until_stopped(self) -> Result<(), AppError> {
@@ -311,18 +261,8 @@ impl App {
                     tracing::warn!("{note}");
                 }
                 for change in &diff.changes {
-                    let when = if change.needs_restart {
-                        "after a restart"
-                    } else {
-                        "now"
-                    };
-                    tracing::info!(
-                        key = change.key,
-                        from = change.from,
-                        to = change.to,
-                        when,
-                        "reloaded"
-                    );
+                    let when = if change.needs_restart { "after a restart" } else { "now" };
+                    tracing::info!(key = change.key, from = change.from, to = change.to, when, "reloaded");
                 }
             }
             Err(error) => tracing::error!(%error, "not reloaded: nothing has changed"),
@@ -335,19 +275,10 @@ impl App {
         for mender in &self.env.menders {
             mender.reload(&config);
         }
-        self.env
-            .interests
-            .store(Arc::new(interests(&self.env.menders)));
-        self.env.limits.store(Arc::new(limits(
-            &config,
-            self.env.limits.load().memory.clone(),
-        )));
-        self.listen
-            .max_connections
-            .store(max_connections(&config), Ordering::Relaxed);
-        self.listen
-            .bootstrap
-            .store(Arc::new(config.upstream.bootstrap.clone()));
+        self.env.interests.store(Arc::new(interests(&self.env.menders)));
+        self.env.limits.store(Arc::new(limits(&config, self.env.limits.load().memory.clone())));
+        self.listen.max_connections.store(max_connections(&config), Ordering::Relaxed);
+        self.listen.bootstrap.store(Arc::new(config.upstream.bootstrap.clone()));
         if let Err(error) = self.logs.set_level(&config.log.level) {
             tracing::error!(%error, "the log level stays");
         }
@@ -355,19 +286,11 @@ impl App {
 }
 
 fn listed(addresses: &[HostPort]) -> String {
-    addresses
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn listen_error(key: &'static str, address: SocketAddr, source: io::Error) -> AppError {
-    AppError::Listen {
-        key,
-        address: address.to_string(),
-        source,
-    }
+    AppError::Listen { key, address: address.to_string(), source }
 }
 
 type Bound = (SocketAddr, std::net::TcpListener);
@@ -375,11 +298,7 @@ type Bound = (SocketAddr, std::net::TcpListener);
 fn bind_listen(config: &Config) -> Result<Vec<Bound>, AppError> {
     let mut bound: Vec<Bound> = Vec::new();
     for address in &config.listen.address {
-        let error = |source| AppError::Listen {
-            key: "listen.address",
-            address: address.to_string(),
-            source,
-        };
+        let error = |source| AppError::Listen { key: "listen.address", address: address.to_string(), source };
         let addresses = sockets::addresses(address).map_err(error)?;
         let mut first_error = None;
         let before = bound.len();
@@ -387,19 +306,14 @@ fn bind_listen(config: &Config) -> Result<Vec<Bound>, AppError> {
             match sockets::listen(address) {
                 Ok(listener) => bound.push((address, listener)),
                 // A host without IPv6 still has a `localhost`.
-                Err(e)
-                    if e.kind() == io::ErrorKind::AddrNotAvailable
-                        || e.raw_os_error() == Some(97) =>
-                {
+                Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(97) => {
                     first_error = Some(e)
                 }
                 Err(e) => return Err(error(e)),
             }
         }
         if bound.len() == before {
-            return Err(error(
-                first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()),
-            ));
+            return Err(error(first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())));
         }
     }
     Ok(bound)
@@ -407,20 +321,10 @@ fn bind_listen(config: &Config) -> Result<Vec<Bound>, AppError> {
 
 /// The admin listener; where nobody chose its port and it is taken (two kmends on one host), the
 /// next free one.
-fn bind_admin(
-    config: &Config,
-    is_default: bool,
-) -> Result<(std::net::TcpListener, SocketAddr), AppError> {
+fn bind_admin(config: &Config, is_default: bool) -> Result<(std::net::TcpListener, SocketAddr), AppError> {
     let wanted = &config.admin.address;
-    let error = |source| AppError::Listen {
-        key: "admin.address",
-        address: wanted.to_string(),
-        source,
-    };
-    let address = sockets::addresses(wanted)
-        .map_err(error)?
-        .into_iter()
-        .next();
+    let error = |source| AppError::Listen { key: "admin.address", address: wanted.to_string(), source };
+    let address = sockets::addresses(wanted).map_err(error)?.into_iter().next();
     let address = address.ok_or_else(|| error(io::ErrorKind::AddrNotAvailable.into()))?;
     let tries = if is_default { ADMIN_PORTS } else { 0 };
     let mut outcome = Err(io::ErrorKind::AddrInUse.into());
@@ -446,11 +350,7 @@ fn bind_admin(
 fn first_port(config: &Config) -> u16 {
     match config.listen.broker_ports {
         Auto::Set(port) => port,
-        Auto::Auto => config
-            .listen
-            .address
-            .first()
-            .map_or(9093, |a| a.port.saturating_add(1)),
+        Auto::Auto => config.listen.address.first().map_or(9093, |a| a.port.saturating_add(1)),
     }
 }
 
@@ -458,12 +358,7 @@ fn state_dir(config: &Config) -> Result<Option<StateDir>, AppError> {
     match &config.menders.commit_buffer.journal.dir {
         Auto::Set(dir) => Ok(Some(StateDir::open(dir)?)),
         Auto::Auto => {
-            let listen = config
-                .listen
-                .address
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let listen = config.listen.address.first().map(ToString::to_string).unwrap_or_default();
             match StateDir::auto(&listen) {
                 Ok(dir) => Ok(Some(dir)),
                 Err(error) => {
@@ -492,9 +387,7 @@ fn memory_limit(config: &Config) -> u64 {
 
 fn limits(config: &Config, memory: Arc<Budget>) -> Limits {
     Limits {
-        max_frame: u32::try_from(config.limits.max_frame.0)
-            .unwrap_or(u32::MAX)
-            .min(i32::MAX as u32),
+        max_frame: u32::try_from(config.limits.max_frame.0).unwrap_or(u32::MAX).min(i32::MAX as u32),
         max_whole_frame: usize::try_from(config.limits.max_whole_frame.0).unwrap_or(usize::MAX),
         handshake_timeout: config.limits.handshake_timeout.0,
         idle_timeout: config.limits.idle_timeout.0,

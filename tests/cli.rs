@@ -27,11 +27,7 @@ impl Run {
     }
 
     fn output(mut self) -> (i32, String, String) {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = self.command.output().unwrap();
+        let Output { status, stdout, stderr } = self.command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (status.code().unwrap(), text(stdout), text(stderr))
     }
@@ -60,10 +56,7 @@ fn wrong_usage_is_64() {
         assert!(stderr.starts_with("error: "), "{stderr}");
     }
     let (_, _, stderr) = kmend(&["run", "--upstream", "kafka"]).output();
-    assert!(
-        stderr.contains("`kafka` has no port: expected host:port"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("`kafka` has no port: expected host:port"), "{stderr}");
 }
 
 #[test]
@@ -86,36 +79,21 @@ fn alone_with_a_configuration_it_runs() {
     let expected = (
         78,
         String::new(),
-        "error: none.yaml: the file cannot be read: No such file or directory (os error 2)\n"
-            .to_owned(),
+        "error: none.yaml: the file cannot be read: No such file or directory (os error 2)\n".to_owned(),
     );
     let folder = folder("");
-    assert_eq!(
-        kmend(&["--config", "none.yaml"]).at(folder.path()).output(),
-        expected
-    );
-    assert_eq!(
-        kmend(&["run", "--config", "none.yaml"])
-            .at(folder.path())
-            .output(),
-        expected
-    );
+    assert_eq!(kmend(&["--config", "none.yaml"]).at(folder.path()).output(), expected);
+    assert_eq!(kmend(&["run", "--config", "none.yaml"]).at(folder.path()).output(), expected);
     let (code, _, stderr) = kmend(&[]).env("KMEND_LOG__LEVEL", "info").output();
     assert_eq!(code, 78);
-    assert!(
-        stderr.starts_with("error: upstream.bootstrap: no broker"),
-        "{stderr}"
-    );
+    assert!(stderr.starts_with("error: upstream.bootstrap: no broker"), "{stderr}");
 }
 
 #[test]
 fn a_good_configuration_is_valid() {
     let folder = folder(GOOD);
     let args = ["check", "--config", "kmend.yaml"];
-    let (code, stdout, stderr) = kmend(&args)
-        .at(folder.path())
-        .env("KMEND_SERVICE_HOST", "10.0.0.1")
-        .output();
+    let (code, stdout, stderr) = kmend(&args).at(folder.path()).env("KMEND_SERVICE_HOST", "10.0.0.1").output();
     assert_eq!((code, stdout.as_str()), (0, "the configuration is valid\n"));
     assert_eq!(
         stderr,
@@ -129,10 +107,7 @@ fn mistakes_are_78_and_named() {
     let folder = folder("upstream:\n  bootstrp: kafka:9092\nlimits:\n  idle_timeout: 11\n");
     let args = ["check", "--config", "kmend.yaml", "--set", "log.colour=red"];
     assert_eq!(
-        kmend(&args)
-            .at(folder.path())
-            .env("KMEND_MENDERS__OFFSET_RESET__MODE", "observ")
-            .output(),
+        kmend(&args).at(folder.path()).env("KMEND_MENDERS__OFFSET_RESET__MODE", "observ").output(),
         (
             78,
             String::new(),
@@ -156,46 +131,25 @@ fn an_upstream_that_is_not_there_is_69() {
     drop(listener);
     let (code, stdout, stderr) = kmend(&["check", "--connect", "--upstream", &address]).output();
     assert_eq!(code, 69, "{stderr}");
-    assert_eq!(
-        stdout,
-        format!("FAILED  bootstrap  {address}  no connection: Connection refused (os error 111)\n")
-    );
-    assert_eq!(
-        stderr,
-        "error: the cluster cannot be reached as it should\n"
-    );
+    assert_eq!(stdout, format!("FAILED  bootstrap  {address}  no connection: Connection refused (os error 111)\n"));
+    assert_eq!(stderr, "error: the cluster cannot be reached as it should\n");
 }
 
 #[test]
 fn tls_settings_that_cannot_work_are_78() {
     let folder = folder(GOOD);
     std::fs::write(folder.path().join("empty.pem"), "").unwrap();
-    let args = [
-        "check",
-        "--connect",
-        "--config",
-        "kmend.yaml",
-        "--set",
-        "upstream.tls={enabled: true, ca_file: empty.pem}",
-    ];
+    let args =
+        ["check", "--connect", "--config", "kmend.yaml", "--set", "upstream.tls={enabled: true, ca_file: empty.pem}"];
     let (code, _, stderr) = kmend(&args).at(folder.path()).output();
     assert_eq!(code, 78);
-    assert_eq!(
-        stderr,
-        "error: upstream.tls.ca_file: empty.pem holds no certificate\n"
-    );
+    assert_eq!(stderr, "error: upstream.tls.ca_file: empty.pem holds no certificate\n");
 }
 
 #[test]
 fn config_shows_where_each_key_came_from() {
     let folder = folder(GOOD);
-    let args = [
-        "config",
-        "--config",
-        "kmend.yaml",
-        "--set",
-        "log.level=debug",
-    ];
+    let args = ["config", "--config", "kmend.yaml", "--set", "log.level=debug"];
     let (code, stdout, stderr) = kmend(&args)
         .at(folder.path())
         .env("KMEND_LIMITS__MAX_FRAME", "1MiB")
@@ -208,14 +162,8 @@ fn config_shows_where_each_key_came_from() {
         let words: Vec<_> = line.unwrap().split_whitespace().collect();
         words.join(" ")
     };
-    assert_eq!(
-        find("bootstrap:"),
-        "bootstrap: [kafka:9092] # kmend.yaml:2:14"
-    );
-    assert_eq!(
-        find("max_frame:"),
-        "max_frame: 1MiB # environment variable KMEND_LIMITS__MAX_FRAME"
-    );
+    assert_eq!(find("bootstrap:"), "bootstrap: [kafka:9092] # kmend.yaml:2:14");
+    assert_eq!(find("max_frame:"), "max_frame: 1MiB # environment variable KMEND_LIMITS__MAX_FRAME");
     assert_eq!(find("level:"), "level: debug # --set log.level");
     assert_eq!(find("idle_timeout:"), "idle_timeout: 11m # default");
     assert!(!stdout.contains("alice"), "{stdout}");
@@ -226,16 +174,10 @@ fn what_is_not_in_this_version_is_not_ignored() {
     let args = |set| ["check", "--upstream", "kafka:9092", "--set", set];
     let (code, _, stderr) = kmend(&args("listen.tls.enabled=true")).output();
     assert_eq!(code, 78);
-    assert!(
-        stderr.contains("TLS from clients is not in this version"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("TLS from clients is not in this version"), "{stderr}");
     let (code, _, stderr) = kmend(&args("menders.commit_buffer.mode=repair")).output();
     assert_eq!(code, 0);
-    assert_eq!(
-        stderr,
-        "note: menders.commit_buffer has no effect: this mender is not in this version\n"
-    );
+    assert_eq!(stderr, "note: menders.commit_buffer has no effect: this mender is not in this version\n");
 }
 
 #[test]

@@ -49,12 +49,7 @@ fn length(out: &mut Vec<u8>, n: usize, compact: bool, narrow: bool) {
 }
 
 fn layout_of(api: ApiKey, version: i16, request: bool) -> Layout {
-    if request {
-        layout::request(api, version)
-    } else {
-        layout::response(api, version)
-    }
-    .unwrap()
+    if request { layout::request(api, version) } else { layout::response(api, version) }.unwrap()
 }
 
 /// Everything that a visitor can hear, as text.
@@ -69,8 +64,7 @@ impl Visitor for Heard {
         self.0.push(format!("string {} {at} {value:?}", mark.0));
     }
     fn blob(&mut self, mark: Mark, at: usize, len: Option<usize>, length: &mut [u8], peek: &[u8]) {
-        self.0
-            .push(format!("blob {} {at} {len:?} {length:?} {peek:?}", mark.0));
+        self.0.push(format!("blob {} {at} {len:?} {length:?} {peek:?}", mark.0));
     }
     fn array(&mut self, mark: Mark, at: usize, count: Option<usize>) -> Action {
         self.0.push(format!("array {} {at} {count:?}", mark.0));
@@ -80,18 +74,13 @@ impl Visitor for Heard {
         self.0.push(format!("end {}", mark.0));
     }
     fn tag(&mut self, mark: Mark, at: usize, tag: u32, content: usize, size: usize) -> Action {
-        self.0
-            .push(format!("tag {} {at} {tag} {content} {size}", mark.0));
+        self.0.push(format!("tag {} {at} {tag} {content} {size}", mark.0));
         Action::Keep
     }
 }
 
 /// Walks in pieces: each step is given what has not been consumed, and `more` bytes beyond.
-fn walk_in_pieces(
-    layout: Layout,
-    frame: &[u8],
-    pieces: &[usize],
-) -> Result<Vec<String>, WalkError> {
+fn walk_in_pieces(layout: Layout, frame: &[u8], pieces: &[usize]) -> Result<Vec<String>, WalkError> {
     let mut walker = Walker::new(layout, 0, frame.len());
     let mut heard = Heard::default();
     let (mut from, mut to) = (0, 0);
@@ -115,17 +104,12 @@ fn theirs(api: ApiKey, version: i16, request: bool) -> Option<(Theirs, i16)> {
     let version = match (api, version, request) {
         (ApiKey::LIST_OFFSETS, 11, _) => 10,
         (ApiKey::API_VERSIONS, 5, false) => 4,
-        (ApiKey::API_VERSIONS, 5, true)
-        | (ApiKey::OFFSET_FETCH | ApiKey::OFFSET_COMMIT, 10, true) => return None,
+        (ApiKey::API_VERSIONS, 5, true) | (ApiKey::OFFSET_FETCH | ApiKey::OFFSET_COMMIT, 10, true) => return None,
         (ApiKey::SHARE_FETCH | ApiKey::SHARE_ACKNOWLEDGE, v, _) if v != 1 => return None,
         (_, v, _) => v,
     };
     // Of these only the front is laid out.
-    (!matches!(
-        (api, request),
-        (ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT, true)
-    ))
-    .then_some((key, version))
+    (!matches!((api, request), (ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT, true))).then_some((key, version))
 }
 
 /// Their decoder takes the body to its end and writes the same bytes again.
@@ -133,19 +117,15 @@ fn they_agree(key: Theirs, version: i16, request: bool, body: &[u8]) {
     let mut bytes = Bytes::copy_from_slice(body);
     let mut again = bytes::BytesMut::new();
     if request {
-        let message = RequestKind::decode(key, &mut bytes, version)
-            .unwrap_or_else(|e| panic!("{key:?} {version}: {e}"));
+        let message =
+            RequestKind::decode(key, &mut bytes, version).unwrap_or_else(|e| panic!("{key:?} {version}: {e}"));
         message.encode(&mut again, version).unwrap();
     } else {
-        let message = ResponseKind::decode(key, &mut bytes, version)
-            .unwrap_or_else(|e| panic!("{key:?} {version}: {e}"));
+        let message =
+            ResponseKind::decode(key, &mut bytes, version).unwrap_or_else(|e| panic!("{key:?} {version}: {e}"));
         message.encode(&mut again, version).unwrap();
     }
-    assert!(
-        bytes.is_empty(),
-        "{key:?} {version} request={request}: {} bytes left",
-        bytes.len()
-    );
+    assert!(bytes.is_empty(), "{key:?} {version} request={request}: {} bytes left", bytes.len());
     assert_eq!(again.as_ref(), body, "{key:?} {version} request={request}");
 }
 
@@ -179,10 +159,7 @@ fn every_layout_agrees_with_a_full_decode_and_with_itself_at_every_cut() {
             for short in 0..body.len() {
                 let mut front = body[..short].to_vec();
                 if !layout.iter().any(|op| matches!(op, Op::Rest)) {
-                    assert!(
-                        whole(layout, &mut front, 0, &mut Nobody).is_err(),
-                        "{api:?} {version} {short}"
-                    );
+                    assert!(whole(layout, &mut front, 0, &mut Nobody).is_err(), "{api:?} {version} {short}");
                 }
             }
         }
@@ -201,45 +178,23 @@ fn what_kafka_protocol_writes_is_read_field_by_field() {
                 .with_partition_index(i)
                 .with_error_code(i as i16)
                 .with_high_watermark(100 + i64::from(i));
-            let p = p
-                .with_last_stable_offset(7)
-                .with_records(Some(Bytes::from(vec![9; 3000 * i as usize])));
-            if version >= 5 {
-                p.with_log_start_offset(5)
-            } else {
-                p
-            }
+            let p = p.with_last_stable_offset(7).with_records(Some(Bytes::from(vec![9; 3000 * i as usize])));
+            if version >= 5 { p.with_log_start_offset(5) } else { p }
         };
-        let mut topic =
-            FetchableTopicResponse::default().with_partitions((0..3).map(partition).collect());
+        let mut topic = FetchableTopicResponse::default().with_partitions((0..3).map(partition).collect());
         if version >= 13 {
             topic = topic.with_topic_id(uuid::Uuid::from_u128(77));
         } else {
             topic = topic.with_topic(TopicName(StrBytes::from_static_str("orders")));
         }
         let mut body = bytes::BytesMut::new();
-        FetchResponse::default()
-            .with_responses(vec![topic])
-            .encode(&mut body, version)
-            .unwrap();
-        let heard = walk_in_pieces(
-            layout::response(ApiKey::FETCH, version).unwrap(),
-            &body,
-            &[1; 10_000],
-        )
-        .unwrap();
+        FetchResponse::default().with_responses(vec![topic]).encode(&mut body, version).unwrap();
+        let heard = walk_in_pieces(layout::response(ApiKey::FETCH, version).unwrap(), &body, &[1; 10_000]).unwrap();
         let partitions: Vec<_> = heard.iter().filter(|h| h.starts_with("fixed 8 ")).collect();
         assert_eq!(partitions.len(), 3, "{version}");
-        let records: Vec<_> = heard
-            .iter()
-            .filter(|h| h.starts_with("blob 13 "))
-            .map(|h| h.split(' ').nth(3).unwrap())
-            .collect();
-        assert_eq!(
-            records,
-            ["Some(0)", "Some(3000)", "Some(6000)"],
-            "{version}"
-        );
+        let records: Vec<_> =
+            heard.iter().filter(|h| h.starts_with("blob 13 ")).map(|h| h.split(' ').nth(3).unwrap()).collect();
+        assert_eq!(records, ["Some(0)", "Some(3000)", "Some(6000)"], "{version}");
     }
 }
 
@@ -284,18 +239,8 @@ fn counts_that_lie_are_refused() {
         if !layout.iter().any(|op| matches!(op, Op::Array { .. })) {
             continue;
         }
-        body.extend_from_slice(if compact {
-            &[0xff, 0xff, 0xff, 0xff, 0x07]
-        } else {
-            &[0x7f, 0xff, 0xff, 0xff]
-        });
+        body.extend_from_slice(if compact { &[0xff, 0xff, 0xff, 0xff, 0x07] } else { &[0x7f, 0xff, 0xff, 0xff] });
         body.resize(body.len() + 64, 0);
-        assert!(
-            matches!(
-                whole(layout, &mut body, 0, &mut Nobody),
-                Err(WalkError::Length(_))
-            ),
-            "{api:?} {version}"
-        );
+        assert!(matches!(whole(layout, &mut body, 0, &mut Nobody), Err(WalkError::Length(_))), "{api:?} {version}");
     }
 }

@@ -13,19 +13,12 @@ const EVERYWHERE: [&str; 4] = ["/metrics", "/livez", "/readyz", "/healthz/client
 
 /// Whether a path answers on the address that the client connected to.
 pub(super) fn is_exposed(path: &str, local: SocketAddr, admin: &Admin) -> bool {
-    local.ip().to_canonical().is_loopback()
-        || admin.expose == Expose::All
-        || EVERYWHERE.contains(&path)
+    local.ip().to_canonical().is_loopback() || admin.expose == Expose::All || EVERYWHERE.contains(&path)
 }
 
 /// On loopback the Host header must name this host. A web page that makes its own name point to
 /// 127.0.0.1 (DNS rebinding) could otherwise read everything through its visitor's browser.
-pub(super) fn host_is_ours(
-    headers: &HeaderMap,
-    version: Version,
-    local: SocketAddr,
-    admin: &Admin,
-) -> bool {
+pub(super) fn host_is_ours(headers: &HeaderMap, version: Version, local: SocketAddr, admin: &Admin) -> bool {
     if !local.ip().to_canonical().is_loopback() {
         return true;
     }
@@ -34,8 +27,7 @@ pub(super) fn host_is_ours(
         // HTTP/1.0 has none, and no browser speaks it.
         return headers.get(HOST).is_none() && version == Version::HTTP_10;
     };
-    host.to_str()
-        .is_ok_and(|host| is_local_name(bare(host), &admin.address))
+    host.to_str().is_ok_and(|host| is_local_name(bare(host), &admin.address))
 }
 
 /// Without port and brackets.
@@ -68,23 +60,10 @@ mod tests {
 
     #[test]
     fn rebinding_is_refused_on_loopback() {
-        for host in [
-            "localhost",
-            "localhost:9644",
-            "LOCALHOST:1",
-            "127.0.0.1:9644",
-            "[::1]:9644",
-            "kmend.localhost",
-        ] {
+        for host in ["localhost", "localhost:9644", "LOCALHOST:1", "127.0.0.1:9644", "[::1]:9644", "kmend.localhost"] {
             assert!(ours("127.0.0.1:9644", &[host]), "{host}");
         }
-        for host in [
-            "evil.example",
-            "evil.example:9644",
-            "10.0.0.1",
-            "",
-            "[::2]:1",
-        ] {
+        for host in ["evil.example", "evil.example:9644", "10.0.0.1", "", "[::2]:1"] {
             assert!(!ours("127.0.0.1:9644", &[host]), "{host}");
             assert!(!ours("[::1]:9644", &[host]), "{host}");
             assert!(ours("10.0.0.1:9644", &[host]), "{host}");
@@ -100,10 +79,7 @@ mod tests {
         assert!(is_exposed("/api/config", near, &admin));
         assert!(!is_exposed("/api/config", far, &admin));
         assert!(is_exposed("/metrics", far, &admin));
-        let all = Admin {
-            expose: Expose::All,
-            ..admin
-        };
+        let all = Admin { expose: Expose::All, ..admin };
         assert!(is_exposed("/api/config", far, &all));
     }
 }

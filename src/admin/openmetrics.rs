@@ -89,9 +89,7 @@ fn labels(text: &mut String, pairs: &[LabelPair], le: Option<&str>) -> std::fmt:
 }
 
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('\n', "\\n")
-        .replace('"', "\\\"")
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
 }
 
 fn number(value: f64) -> String {
@@ -141,9 +139,7 @@ kmend_repairs_total{mender="a\\b\"c\n"} 2
 
     #[test]
     fn it_is_given_only_to_who_asks() {
-        assert!(is_accepted(
-            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
-        ));
+        assert!(is_accepted("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"));
         assert!(!is_accepted("*/*"));
         assert!(!is_accepted("text/plain"));
         assert!(!is_accepted("application/openmetrics-text;q=0"));

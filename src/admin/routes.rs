@@ -51,10 +51,7 @@ pub(super) fn answer<B>(state: &AdminState, local: SocketAddr, request: &Request
         "/livez" => plain(StatusCode::OK, "ok\n"),
         "/readyz" => readyz(state, &current, has_flag(request, "verbose")),
         "/api/config" => configuration(state, &current),
-        _ => plain(
-            StatusCode::NOT_FOUND,
-            format!("nothing here; there are:\n{PATHS}"),
-        ),
+        _ => plain(StatusCode::NOT_FOUND, format!("nothing here; there are:\n{PATHS}")),
     }
 }
 
@@ -75,22 +72,15 @@ fn metrics<B>(state: &AdminState, request: &Request<B>) -> Answer {
 fn readyz(state: &AdminState, current: &config::Config, verbose: bool) -> Answer {
     let requires_upstream = current.admin.ready_requires_upstream;
     let ready = state.readiness.is_ready(requires_upstream);
-    let (status, verdict) = if ready {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    };
+    let (status, verdict) =
+        if ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") };
     // Who is not ready says why in any case.
     if !verbose && ready {
         return plain(status, verdict);
     }
     let mut text = String::new();
     for check in Check::ALL {
-        let mark = if state.readiness.is_up(check) {
-            "+"
-        } else {
-            "-"
-        };
+        let mark = if state.readiness.is_up(check) { "+" } else { "-" };
         let counts = if check == Check::Upstream && !requires_upstream {
             " (does not count: admin.ready_requires_upstream is false)"
         } else {
@@ -112,9 +102,7 @@ fn configuration(state: &AdminState, current: &config::Config) -> Answer {
 
 fn has_flag<B>(request: &Request<B>, flag: &str) -> bool {
     let query = request.uri().query().unwrap_or_default();
-    query
-        .split('&')
-        .any(|part| part.split('=').next() == Some(flag))
+    query.split('&').any(|part| part.split('=').next() == Some(flag))
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {
@@ -127,9 +115,6 @@ fn with_type(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> 
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        "x-content-type-options",
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     answer
 }

@@ -17,13 +17,7 @@ const FEW: u64 = 16;
 pub fn max_connections() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(1 << 20).min(1 << 20);
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(wanted),
-            maximum: limit.maximum,
-        },
-    );
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     let descriptors = match raised {
         Ok(()) => wanted,
         Err(_) => limit.current.unwrap_or(1024),
@@ -50,10 +44,8 @@ fn read(path: &Path) -> Option<u64> {
 /// container sees its own cgroup there).
 fn candidates() -> Vec<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mut paths = vec![
-        PathBuf::from("/sys/fs/cgroup/memory.max"),
-        PathBuf::from("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-    ];
+    let mut paths =
+        vec![PathBuf::from("/sys/fs/cgroup/memory.max"), PathBuf::from("/sys/fs/cgroup/memory/memory.limit_in_bytes")];
     for line in own.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
@@ -63,11 +55,7 @@ fn candidates() -> Vec<PathBuf> {
         if controllers.is_empty() {
             paths.push(Path::new("/sys/fs/cgroup").join(path).join("memory.max"));
         } else if controllers.split(',').any(|c| c == "memory") {
-            paths.push(
-                Path::new("/sys/fs/cgroup/memory")
-                    .join(path)
-                    .join("memory.limit_in_bytes"),
-            );
+            paths.push(Path::new("/sys/fs/cgroup/memory").join(path).join("memory.limit_in_bytes"));
         }
     }
     paths

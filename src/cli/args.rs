@@ -8,12 +8,7 @@ use clap_complete::Shell;
 use crate::config::units::HostPort;
 use crate::config::{Flags, Sources};
 
-const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (",
-    env!("KMEND_BUILD_COMMIT"),
-    ")"
-);
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("KMEND_BUILD_COMMIT"), ")");
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 64 wrong usage, 69 the upstream is unavailable, \
                           78 the configuration is wrong.";
@@ -96,11 +91,7 @@ impl ConfigArgs {
             files: self.config,
             env: Sources::process_env(),
             sets: self.set,
-            flags: Flags {
-                upstream: self.upstream,
-                listen: self.listen,
-                admin: self.admin,
-            },
+            flags: Flags { upstream: self.upstream, listen: self.listen, admin: self.admin },
         }
     }
 }

@@ -70,9 +70,7 @@ fn tell(checkpoint: &Checkpoint, bootstrap: &str) -> String {
 
 /// Clients choose these names: nothing of theirs may steer the terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// RFC 3339 in whole seconds. The days are counted from 1 March 0000, so that the leap day is a
@@ -85,17 +83,10 @@ fn utc(time_ms: u64) -> String {
     let day = day - (365 * year + year / 4 - year / 100);
     let from_march = (5 * day + 2) / 153;
     let day = day - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = era * 400 + year + u64::from(month <= 2);
     let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z",
-        seconds % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}Z", seconds % 60)
 }
 
 #[cfg(test)]

@@ -55,9 +55,7 @@ fn command(cli: Cli, out: &mut Out) -> Result<(), Failed> {
             out.line(&format!("{:#}", config::schema()));
             Ok(())
         }
-        Some(Command::Checkpoints { dir, config }) => {
-            checkpoints::run(dir, &config.sources(false), out)
-        }
+        Some(Command::Checkpoints { dir, config }) => checkpoints::run(dir, &config.sources(false), out),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kmend", &mut script);
@@ -98,11 +96,7 @@ fn start(sources: Sources, kind: Kind, out: &mut Out) -> Result<(), Failed> {
         notes(&loaded, out);
         welcome(&loaded, out);
     }
-    let start = Start {
-        loaded,
-        sources,
-        kind,
-    };
+    let start = Start { loaded, sources, kind };
     app::run(start).map_err(|error| {
         out.error(&crate::upstream::chain(&error));
         error.exit_code()
@@ -116,10 +110,7 @@ fn welcome(loaded: &Loaded, out: &mut Out) {
         texts.join(",")
     };
     let config = &loaded.config;
-    out.line(&format!(
-        "bootstrap.servers={}",
-        list(&config.listen.address)
-    ));
+    out.line(&format!("bootstrap.servers={}", list(&config.listen.address)));
     out.line(&format!("upstream: {}", list(&config.upstream.bootstrap)));
     out.line(&format!("admin:    http://{}/", config.admin.address));
 }

@@ -44,12 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, target: Targ
 
 /// The client went away before it was accepted.
 fn is_transient(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
+    matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
 }
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, target: Target) {
@@ -101,10 +96,7 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
     };
     let _ = sockets::tune(&client);
     let dialled = dial(shared, target).await;
-    metrics
-        .upstream_connections_total
-        .with_label_values(&[metrics::outcome(&dialled)])
-        .inc();
+    metrics.upstream_connections_total.with_label_values(&[metrics::outcome(&dialled)]).inc();
     let (upstream, node) = match dialled {
         Ok(found) => found,
         Err(error) => {

@@ -89,11 +89,7 @@ pub struct Listeners {
 
 impl Listeners {
     pub fn new(shared: Arc<Shared>, addresses: Vec<IpAddr>, runtime: Handle) -> Listeners {
-        Listeners {
-            shared,
-            addresses,
-            runtime,
-        }
+        Listeners { shared, addresses, runtime }
     }
 
     /// Serves a bootstrap listener that is open already.
@@ -104,8 +100,7 @@ impl Listeners {
     fn serve(&self, listener: std::net::TcpListener, target: Target) -> io::Result<()> {
         let _runtime = self.runtime.enter();
         let listener = TcpListener::from_std(listener)?;
-        self.runtime
-            .spawn(accept::run(self.shared.clone(), listener, target));
+        self.runtime.spawn(accept::run(self.shared.clone(), listener, target));
         Ok(())
     }
 }
@@ -113,11 +108,8 @@ impl Listeners {
 impl Open for Listeners {
     fn open(&self, node: i32, port: u16) -> io::Result<()> {
         // All or none: the port must be free on every address.
-        let listeners = self
-            .addresses
-            .iter()
-            .map(|ip| sockets::listen((*ip, port).into()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let listeners =
+            self.addresses.iter().map(|ip| sockets::listen((*ip, port).into())).collect::<io::Result<Vec<_>>>()?;
         for listener in listeners {
             self.serve(listener, Target::Node(node))?;
         }

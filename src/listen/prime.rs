@@ -71,15 +71,7 @@ pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
 }
 
 async fn ask(shared: &Shared, mut transport: Transport) -> Result<usize, PrimeError> {
-    transport
-        .write_all(&local::request(
-            ApiKey::METADATA,
-            VERSION,
-            1,
-            b"kmend",
-            &NO_TOPICS,
-        ))
-        .await?;
+    transport.write_all(&local::request(ApiKey::METADATA, VERSION, 1, b"kmend", &NO_TOPICS)).await?;
     transport.flush().await?;
     let size = transport.read_u32().await?;
     if size > MAX_ANSWER {
@@ -87,10 +79,7 @@ async fn ask(shared: &Shared, mut transport: Transport) -> Result<usize, PrimeEr
     }
     let mut frame = Vec::with_capacity(4096);
     frame.extend_from_slice(&size.to_be_bytes());
-    (&mut transport)
-        .take(u64::from(size))
-        .read_to_end(&mut frame)
-        .await?;
+    (&mut transport).take(u64::from(size)).read_to_end(&mut frame).await?;
     let end = 4 + size as usize;
     let mut found = Addresses::new(ApiKey::METADATA, VERSION);
     let (front, _) = layout::metadata_parts(VERSION).ok_or(PrimeError::Unreadable)?;
@@ -103,12 +92,7 @@ async fn ask(shared: &Shared, mut transport: Transport) -> Result<usize, PrimeEr
     }
     for node in found.nodes.iter().filter(|n| !n.host.is_empty()) {
         // Only the listener matters here, not what is told of it.
-        if let Err(why) = shared.routing.advertise(
-            node.id,
-            &node.host,
-            node.port,
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-        ) {
+        if let Err(why) = shared.routing.advertise(node.id, &node.host, node.port, IpAddr::V4(Ipv4Addr::LOCALHOST)) {
             tracing::error!(node = node.id, why, "a broker has no listener");
         }
     }

@@ -13,11 +13,7 @@ const BACKLOG: i32 = 1024;
 /// A listening socket on exactly this address. An IPv6 one takes no IPv4 clients, so that
 /// `localhost` can have one of each.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() && !address.ip().is_unspecified() {
         socket.set_only_v6(true)?;
     }
@@ -32,15 +28,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The addresses that a configured listen address stands for. `localhost` is both families.
 pub fn addresses(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
     if address.host == "localhost" {
-        let both = [
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ];
+        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         return Ok(both.iter().map(|ip| (*ip, address.port).into()).collect());
     }
-    let mut found: Vec<SocketAddr> = (address.host.as_str(), address.port)
-        .to_socket_addrs()?
-        .collect();
+    let mut found: Vec<SocketAddr> = (address.host.as_str(), address.port).to_socket_addrs()?.collect();
     found.dedup();
     Ok(found)
 }

@@ -60,29 +60,14 @@ impl Catalog {
         }
         let mut state = self.write();
         let before = state.by_name.get(name).cloned();
-        let room =
-            state.by_name.len() < MAX_TOPICS && state.partitions + leaders.len() <= MAX_PARTITIONS;
+        let room = state.by_name.len() < MAX_TOPICS && state.partitions + leaders.len() <= MAX_PARTITIONS;
         if before.is_none() && !room {
             return Learnt::Same;
         }
-        let key: Arc<str> = state
-            .by_name
-            .get_key_value(name)
-            .map_or_else(|| Arc::from(name), |(k, _)| k.clone());
-        let id = if id == NO_ID {
-            before.as_ref().map_or(NO_ID, |b| b.id)
-        } else {
-            id
-        };
-        state.partitions =
-            state.partitions + leaders.len() - before.as_ref().map_or(0, |b| b.leaders.len());
-        state.by_name.insert(
-            key.clone(),
-            Known {
-                id,
-                leaders: leaders.into(),
-            },
-        );
+        let key: Arc<str> = state.by_name.get_key_value(name).map_or_else(|| Arc::from(name), |(k, _)| k.clone());
+        let id = if id == NO_ID { before.as_ref().map_or(NO_ID, |b| b.id) } else { id };
+        state.partitions = state.partitions + leaders.len() - before.as_ref().map_or(0, |b| b.leaders.len());
+        state.by_name.insert(key.clone(), Known { id, leaders: leaders.into() });
         if id != NO_ID {
             state.by_id.insert(id, key);
         }
@@ -109,22 +94,12 @@ impl Catalog {
     }
 
     pub fn id(&self, name: &str) -> Option<TopicId> {
-        self.read()
-            .by_name
-            .get(name)
-            .map(|k| k.id)
-            .filter(|id| *id != NO_ID)
+        self.read().by_name.get(name).map(|k| k.id).filter(|id| *id != NO_ID)
     }
 
     pub fn leader(&self, name: &str, partition: i32) -> Option<i32> {
         let partition = usize::try_from(partition).ok()?;
-        self.read()
-            .by_name
-            .get(name)?
-            .leaders
-            .get(partition)
-            .copied()
-            .filter(|l| *l >= 0)
+        self.read().by_name.get(name)?.leaders.get(partition).copied().filter(|l| *l >= 0)
     }
 }
 
@@ -139,14 +114,8 @@ mod tests {
         assert_eq!(c.learn("t", [1; 16], &[1, 2]), Learnt::Same);
         assert_eq!(c.learn("t", NO_ID, &[1, 2]), Learnt::Same);
         assert_eq!(c.learn("t", [1; 16], &[2, 2]), Learnt::Changed);
-        assert_eq!(
-            (c.leader("t", 0), c.leader("t", 2), c.id("t")),
-            (Some(2), None, Some([1; 16]))
-        );
+        assert_eq!((c.leader("t", 0), c.leader("t", 2), c.id("t")), (Some(2), None, Some([1; 16])));
         assert_eq!(c.learn("t", [3; 16], &[2]), Learnt::Recreated);
-        assert_eq!(
-            (c.name(&[1; 16]), c.name(&[3; 16]).as_deref()),
-            (None, Some("t"))
-        );
+        assert_eq!((c.name(&[1; 16]), c.name(&[3; 16]).as_deref()), (None, Some("t")));
     }
 }

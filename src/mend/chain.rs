@@ -31,18 +31,8 @@ pub struct Around<'a> {
 
 impl Chain {
     pub fn new(menders: &[Arc<dyn Mender>]) -> Chain {
-        let links = menders
-            .iter()
-            .map(|m| Link {
-                name: m.name(),
-                mender: Some(m.connect()),
-            })
-            .collect();
-        Chain {
-            links,
-            effects: Vec::new(),
-            panicked: Vec::new(),
-        }
+        let links = menders.iter().map(|m| Link { name: m.name(), mender: Some(m.connect()) }).collect();
+        Chain { links, effects: Vec::new(), panicked: Vec::new() }
     }
 
     /// Calls one mender.
@@ -54,20 +44,8 @@ impl Chain {
     ) -> Option<R> {
         let link = self.links.get_mut(index)?;
         let mender = link.mender.as_mut()?;
-        let Around {
-            now,
-            conn,
-            fetch,
-            shared,
-        } = *around;
-        let mut cx = Cx {
-            now,
-            conn,
-            fetch,
-            shared,
-            effects: &mut self.effects,
-            mender: index,
-        };
+        let Around { now, conn, fetch, shared } = *around;
+        let mut cx = Cx { now, conn, fetch, shared, effects: &mut self.effects, mender: index };
         // The mender is dropped when it panics, so that nobody meets what it left behind.
         match catch_unwind(AssertUnwindSafe(|| call(mender.as_mut(), &mut cx))) {
             Ok(result) => Some(result),
@@ -80,11 +58,7 @@ impl Chain {
     }
 
     /// Calls every mender.
-    pub fn all(
-        &mut self,
-        around: &Around<'_>,
-        mut call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>),
-    ) {
+    pub fn all(&mut self, around: &Around<'_>, mut call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>)) {
         for index in 0..self.links.len() {
             self.one(around, index, |m, cx| call(m, cx));
         }

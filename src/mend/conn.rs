@@ -24,15 +24,7 @@ pub struct Conn {
 
 impl Conn {
     pub fn new(number: u64, peer: IpAddr, node: Option<i32>) -> Conn {
-        Conn {
-            number,
-            peer,
-            client_id: Arc::from(""),
-            software: None,
-            node,
-            injectable: false,
-            versions: [None; KEYS],
-        }
+        Conn { number, peer, client_id: Arc::from(""), software: None, node, injectable: false, versions: [None; KEYS] }
     }
 
     /// For tests of menders: a connection that may carry injected requests.
@@ -45,10 +37,7 @@ impl Conn {
     }
 
     pub fn client(&self) -> ClientKey {
-        ClientKey {
-            client_id: self.client_id.clone(),
-            peer: self.peer,
-        }
+        ClientKey { client_id: self.client_id.clone(), peer: self.peer }
     }
 
     /// Notes what the broker said in its ApiVersions response.

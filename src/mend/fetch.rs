@@ -109,11 +109,7 @@ impl FetchTable {
     fn intern(&mut self, key: TopicKey, name: Option<Arc<str>>, id: Option<TopicId>) -> Topic {
         let number = *self.by_key.entry(key).or_insert(self.topics.len() as u32);
         if self.topics.len() as u32 == number {
-            self.topics.push(Topic {
-                number,
-                name: None,
-                id,
-            });
+            self.topics.push(Topic { number, name: None, id });
         }
         self.near_topic = number as usize;
         match self.topics.get_mut(number as usize) {
@@ -174,23 +170,11 @@ impl FetchTable {
         }
         let full = self.full;
         self.positions.retain(|p| p.full == full);
-        self.by_partition = self
-            .positions
-            .iter()
-            .enumerate()
-            .map(|(at, p)| ((p.topic, p.partition), at))
-            .collect();
+        self.by_partition = self.positions.iter().enumerate().map(|(at, p)| ((p.topic, p.partition), at)).collect();
     }
 
     /// A successful response tells a partition's watermarks.
-    pub fn learn(
-        &mut self,
-        topic: u32,
-        partition: i32,
-        log_start: Option<i64>,
-        high_watermark: i64,
-        last_stable: i64,
-    ) {
+    pub fn learn(&mut self, topic: u32, partition: i32, log_start: Option<i64>, high_watermark: i64, last_stable: i64) {
         if let Some(p) = self.find_mut(topic, partition) {
             p.log_start = log_start.unwrap_or(-1);
             p.high_watermark = high_watermark;
@@ -209,9 +193,7 @@ impl FetchTable {
     }
 
     pub fn find(&self, topic: u32, partition: i32) -> Option<&Position> {
-        self.by_partition
-            .get(&(topic, partition))
-            .and_then(|at| self.positions.get(*at))
+        self.by_partition.get(&(topic, partition)).and_then(|at| self.positions.get(*at))
     }
 
     pub fn positions(&self) -> &[Position] {
@@ -224,23 +206,11 @@ mod tests {
     use super::*;
 
     fn request(seq: u64, session: i32, epoch: i32) -> FetchRequest {
-        FetchRequest {
-            seq,
-            version: 12,
-            correlation: 0,
-            replica: false,
-            isolation: 0,
-            session,
-            epoch,
-        }
+        FetchRequest { seq, version: 12, correlation: 0, replica: false, isolation: 0, session, epoch }
     }
 
     fn offsets(t: &FetchTable) -> Vec<(i32, i64)> {
-        let mut all: Vec<_> = t
-            .positions()
-            .iter()
-            .map(|p| (p.partition, p.offset))
-            .collect();
+        let mut all: Vec<_> = t.positions().iter().map(|p| (p.partition, p.offset)).collect();
         all.sort_unstable();
         all
     }

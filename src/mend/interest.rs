@@ -28,10 +28,7 @@ pub struct Interests {
 
 impl Interests {
     pub fn fold(interests: impl IntoIterator<Item = Interest>) -> Interests {
-        let mut table = Interests {
-            requests: [Treatment::Skip; KEYS],
-            responses: [Treatment::Skip; KEYS],
-        };
+        let mut table = Interests { requests: [Treatment::Skip; KEYS], responses: [Treatment::Skip; KEYS] };
         for interest in interests {
             let (side, api, treatment) = match interest {
                 Interest::Request(api, t) => (&mut table.requests, api, t),

@@ -97,23 +97,11 @@ pub trait ConnMender: Send {
     /// `error`: the top-level error (0 below version 7).
     fn fetch_response_end(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, error: i16) {}
     /// A whole request of an API that was asked for. What is changed keeps its length.
-    fn request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: Asked,
-        head: &RequestHead,
-        frame: &mut [u8],
-    ) -> Verdict {
+    fn request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) -> Verdict {
         Verdict::Pass
     }
     /// A whole response. What is changed keeps its length; `Answer` is not for responses.
-    fn response(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: Asked,
-        frame: &mut [u8],
-        body: usize,
-    ) -> Verdict {
+    fn response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
         Verdict::Pass
     }
     fn injected(&mut self, cx: &mut Cx<'_>, token: u64, outcome: Injected<'_>) {}
@@ -164,25 +152,11 @@ impl Cx<'_> {
     /// Sends a request of kmend's own on this connection, behind what is there already. `false`:
     /// the connection may not carry one now (rule M3).
     #[must_use]
-    pub fn inject(
-        &mut self,
-        token: u64,
-        api: ApiKey,
-        version: i16,
-        body: Vec<u8>,
-        deadline: Instant,
-    ) -> bool {
+    pub fn inject(&mut self, token: u64, api: ApiKey, version: i16, body: Vec<u8>, deadline: Instant) -> bool {
         if !self.conn.injectable {
             return false;
         }
-        self.effects.push(Effect::Inject(Inject {
-            mender: self.mender,
-            token,
-            api,
-            version,
-            body,
-            deadline,
-        }));
+        self.effects.push(Effect::Inject(Inject { mender: self.mender, token, api, version, body, deadline }));
         true
     }
 
@@ -198,13 +172,6 @@ impl Cx<'_> {
         shared: &'a Shared,
         effects: &'a mut Vec<Effect>,
     ) -> Cx<'a> {
-        Cx {
-            now,
-            conn,
-            fetch,
-            shared,
-            effects,
-            mender: 0,
-        }
+        Cx { now, conn, fetch, shared, effects, mender: 0 }
     }
 }

@@ -13,10 +13,7 @@ pub struct Patterns<T> {
 
 impl<T> Default for Patterns<T> {
     fn default() -> Self {
-        Patterns {
-            exact: BTreeMap::new(),
-            globs: Vec::new(),
-        }
+        Patterns { exact: BTreeMap::new(), globs: Vec::new() }
     }
 }
 
@@ -45,12 +42,7 @@ impl<T: Clone> Patterns<T> {
     }
 
     pub fn find(&self, name: &str) -> Option<&T> {
-        self.exact.get(name).or_else(|| {
-            self.globs
-                .iter()
-                .find(|(glob, _)| glob.is_match(name))
-                .map(|(_, v)| v)
-        })
+        self.exact.get(name).or_else(|| self.globs.iter().find(|(glob, _)| glob.is_match(name)).map(|(_, v)| v))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -64,14 +56,9 @@ mod tests {
 
     #[test]
     fn exact_beats_long_beats_short() {
-        let rules = [("orders", 1), ("orders*", 2), ("*", 3)]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into();
+        let rules = [("orders", 1), ("orders*", 2), ("*", 3)].map(|(k, v)| (k.to_owned(), v)).into();
         let p = Patterns::new(&rules);
-        assert_eq!(
-            (p.find("orders"), p.find("orders-eu"), p.find("x.y/z")),
-            (Some(&1), Some(&2), Some(&3))
-        );
+        assert_eq!((p.find("orders"), p.find("orders-eu"), p.find("x.y/z")), (Some(&1), Some(&2), Some(&3)));
         assert!(Patterns::<u8>::default().find("x").is_none());
     }
 }

@@ -19,11 +19,7 @@ pub struct ClientKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// Ask your broker where these partitions' logs start.
-    LogStarts {
-        topic: Arc<str>,
-        partitions: Vec<i32>,
-        asker: u64,
-    },
+    LogStarts { topic: Arc<str>, partitions: Vec<i32>, asker: u64 },
     /// What you waited for may have come.
     Wake,
 }
@@ -59,24 +55,10 @@ impl Peers {
     }
 
     /// A connection has learnt whose it is, or which node it leads to.
-    pub fn enter(
-        &self,
-        number: u64,
-        client: ClientKey,
-        node: Option<i32>,
-        mailbox: &mpsc::Sender<Message>,
-    ) {
+    pub fn enter(&self, number: u64, client: ClientKey, node: Option<i32>, mailbox: &mpsc::Sender<Message>) {
         let mut state = self.state();
         leave(&mut state, number);
-        state
-            .connections
-            .entry(client.clone())
-            .or_default()
-            .push(Peer {
-                number,
-                node,
-                mailbox: mailbox.clone(),
-            });
+        state.connections.entry(client.clone()).or_default().push(Peer { number, node, mailbox: mailbox.clone() });
         state.by_number.insert(number, client);
     }
 
@@ -94,16 +76,8 @@ impl Peers {
         partitions: &[i32],
     ) -> bool {
         let state = self.state();
-        let peers = state
-            .connections
-            .get(client)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let message = || Message::LogStarts {
-            topic: topic.clone(),
-            partitions: partitions.to_vec(),
-            asker,
-        };
+        let peers = state.connections.get(client).map(Vec::as_slice).unwrap_or_default();
+        let message = || Message::LogStarts { topic: topic.clone(), partitions: partitions.to_vec(), asker };
         peers
             .iter()
             .filter(|p| p.node == Some(node) && p.number != asker)
@@ -114,9 +88,7 @@ impl Peers {
     pub fn wake(&self, number: u64) {
         let state = self.state();
         let client = state.by_number.get(&number);
-        let peer = client
-            .and_then(|c| state.connections.get(c))
-            .and_then(|p| p.iter().find(|p| p.number == number));
+        let peer = client.and_then(|c| state.connections.get(c)).and_then(|p| p.iter().find(|p| p.number == number));
         if let Some(peer) = peer {
             let _ = peer.mailbox.try_send(Message::Wake);
         }
@@ -140,10 +112,7 @@ impl Peers {
     }
 
     pub fn is_member(&self, client: &ClientKey, group: &str) -> bool {
-        self.state()
-            .groups
-            .get(client)
-            .is_some_and(|g| g.contains(group))
+        self.state().groups.get(client).is_some_and(|g| g.contains(group))
     }
 
     /// The client's group, where it has joined exactly one.

@@ -19,10 +19,5 @@ pub fn all(config: &Config, registry: &Registry, checkpoints: Checkpoints) -> Ve
         "What menders did, or would have done (observed), or could not do.",
         &["mender", "outcome"],
     );
-    vec![Arc::new(offset_reset::OffsetReset::new(
-        config,
-        registry,
-        &repairs,
-        checkpoints,
-    ))]
+    vec![Arc::new(offset_reset::OffsetReset::new(config, registry, &repairs, checkpoints))]
 }

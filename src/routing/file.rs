@@ -38,26 +38,13 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Saved>> {
     Ok((saved.version == VERSION).then_some(saved))
 }
 
-pub(super) fn write(
-    path: &Path,
-    cluster_id: Option<&str>,
-    nodes: &HashMap<i32, Node>,
-) -> io::Result<()> {
+pub(super) fn write(path: &Path, cluster_id: Option<&str>, nodes: &HashMap<i32, Node>) -> io::Result<()> {
     let mut nodes: Vec<SavedNode> = nodes
         .iter()
-        .map(|(id, n)| SavedNode {
-            id: *id,
-            host: n.upstream.host.clone(),
-            port: n.upstream.port,
-            local_port: n.port,
-        })
+        .map(|(id, n)| SavedNode { id: *id, host: n.upstream.host.clone(), port: n.upstream.port, local_port: n.port })
         .collect();
     nodes.sort_unstable_by_key(|n| n.id);
-    let saved = Saved {
-        version: VERSION,
-        cluster_id: cluster_id.map(str::to_owned),
-        nodes,
-    };
+    let saved = Saved { version: VERSION, cluster_id: cluster_id.map(str::to_owned), nodes };
     let temporary = path.with_extension("tmp");
     fs::write(&temporary, serde_json::to_vec_pretty(&saved)?)?;
     fs::rename(&temporary, path)

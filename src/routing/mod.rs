@@ -62,13 +62,7 @@ pub struct Routing {
 
 impl Routing {
     pub fn new(settings: Settings, gauge: IntGauge) -> Routing {
-        Routing {
-            settings,
-            state: Mutex::default(),
-            nodes: ArcSwap::default(),
-            open: OnceLock::new(),
-            gauge,
-        }
+        Routing { settings, state: Mutex::default(), nodes: ArcSwap::default(), open: OnceLock::new(), gauge }
     }
 
     /// Starts to open listeners: first those of the nodes that the file remembers.
@@ -83,10 +77,7 @@ impl Routing {
                 let mut state = self.state();
                 state.cluster_id = saved.cluster_id;
                 for node in saved.nodes {
-                    let upstream = HostPort {
-                        host: node.host,
-                        port: node.port,
-                    };
+                    let upstream = HostPort { host: node.host, port: node.port };
                     self.place(
                         &mut state,
                         node.id,
@@ -113,20 +104,12 @@ impl Routing {
 
     /// Where all known nodes are: what is tried when no bootstrap address answers.
     pub fn upstreams(&self) -> Vec<HostPort> {
-        self.nodes
-            .load()
-            .values()
-            .map(|n| n.upstream.clone())
-            .collect()
+        self.nodes.load().values().map(|n| n.upstream.clone()).collect()
     }
 
     /// The node that has this address.
     pub fn node_at(&self, upstream: &HostPort) -> Option<i32> {
-        self.nodes
-            .load()
-            .iter()
-            .find(|(_, n)| n.upstream == *upstream)
-            .map(|(id, _)| *id)
+        self.nodes.load().iter().find(|(_, n)| n.upstream == *upstream).map(|(id, _)| *id)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -134,8 +117,7 @@ impl Routing {
     }
 
     fn in_range(&self, port: u16) -> bool {
-        (self.settings.first_port..=self.settings.first_port.saturating_add(PORTS - 1))
-            .contains(&port)
+        (self.settings.first_port..=self.settings.first_port.saturating_add(PORTS - 1)).contains(&port)
     }
 
     /// The ports to try for a node, best first: a pure function of its id, then the next ones.
@@ -159,10 +141,7 @@ impl Routing {
             return false;
         };
         let used: Vec<u16> = state.nodes.values().map(|n| n.port).collect();
-        let ports = wish
-            .into_iter()
-            .chain(self.candidates(node))
-            .filter(|p| !used.contains(p));
+        let ports = wish.into_iter().chain(self.candidates(node)).filter(|p| !used.contains(p));
         for port in ports {
             match open.open(node, port) {
                 Ok(()) => {
@@ -207,22 +186,12 @@ impl Directory for Routing {
             return;
         }
         if let Some(before) = state.cluster_id.replace(cluster_id.to_owned()) {
-            tracing::warn!(
-                before,
-                now = cluster_id,
-                "the upstream is another cluster than before"
-            );
+            tracing::warn!(before, now = cluster_id, "the upstream is another cluster than before");
         }
         self.save(&state);
     }
 
-    fn advertise(
-        &self,
-        node: i32,
-        host: &str,
-        port: i32,
-        local: IpAddr,
-    ) -> Result<(String, u16), String> {
+    fn advertise(&self, node: i32, host: &str, port: i32, local: IpAddr) -> Result<(String, u16), String> {
         let port = u16::try_from(port).map_err(|_| format!("the broker says port {port}"))?;
         let is = |n: &&Node| n.upstream.host == host && n.upstream.port == port;
         let known = self.nodes.load().get(&node).filter(is).map(|n| n.port);
@@ -230,27 +199,14 @@ impl Directory for Routing {
             Some(port) => port,
             None => {
                 let mut state = self.state();
-                let placed = self.place(
-                    &mut state,
-                    node,
-                    HostPort {
-                        host: host.to_owned(),
-                        port,
-                    },
-                    None,
-                );
+                let placed = self.place(&mut state, node, HostPort { host: host.to_owned(), port }, None);
                 self.publish(&state);
                 self.save(&state);
                 let port = state.nodes.get(&node).map(|n| n.port);
-                port.filter(|_| placed)
-                    .ok_or_else(|| "no port could be opened; see the log".to_owned())?
+                port.filter(|_| placed).ok_or_else(|| "no port could be opened; see the log".to_owned())?
             }
         };
-        let host = self
-            .settings
-            .advertised_host
-            .clone()
-            .unwrap_or_else(|| local.to_canonical().to_string());
+        let host = self.settings.advertised_host.clone().unwrap_or_else(|| local.to_canonical().to_string());
         Ok((host, local_port))
     }
 }
@@ -264,21 +220,12 @@ mod tests {
     struct Taken(Vec<u16>);
     impl Open for Taken {
         fn open(&self, _: i32, port: u16) -> io::Result<()> {
-            if self.0.contains(&port) {
-                Err(io::ErrorKind::AddrInUse.into())
-            } else {
-                Ok(())
-            }
+            if self.0.contains(&port) { Err(io::ErrorKind::AddrInUse.into()) } else { Ok(()) }
         }
     }
 
     fn routing(file: Option<PathBuf>, taken: Vec<u16>) -> Routing {
-        let settings = Settings {
-            first_port: 9093,
-            taken: vec![9095],
-            advertised_host: None,
-            file,
-        };
+        let settings = Settings { first_port: 9093, taken: vec![9095], advertised_host: None, file };
         let gauge = prometheus::IntGauge::new("nodes", "x").unwrap();
         let routing = Routing::new(settings, gauge);
         routing.start(Arc::new(Taken(taken)));
@@ -302,26 +249,11 @@ mod tests {
         let path = dir.path().join("nodes.json");
         let r = routing(Some(path.clone()), vec![9094]);
         r.learn_cluster("c");
-        assert_eq!(
-            r.advertise(1, "b1", 9092, LOCAL).unwrap(),
-            ("127.0.0.1".to_owned(), 9096)
-        );
+        assert_eq!(r.advertise(1, "b1", 9092, LOCAL).unwrap(), ("127.0.0.1".to_owned(), 9096));
         assert_eq!(r.advertise(1, "b2", 9092, LOCAL).unwrap().1, 9096);
         let again = routing(Some(path), vec![]);
-        assert_eq!(
-            again.upstream(1),
-            Some(HostPort {
-                host: "b2".into(),
-                port: 9092
-            })
-        );
+        assert_eq!(again.upstream(1), Some(HostPort { host: "b2".into(), port: 9092 }));
         assert_eq!(again.advertise(1, "b2", 9092, LOCAL).unwrap().1, 9096);
-        assert_eq!(
-            again.node_at(&HostPort {
-                host: "b2".into(),
-                port: 9092
-            }),
-            Some(1)
-        );
+        assert_eq!(again.node_at(&HostPort { host: "b2".into(), port: 9092 }), Some(1));
     }
 }

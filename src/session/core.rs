@@ -30,13 +30,7 @@ pub trait Directory: Send + Sync {
     fn learn_cluster(&self, cluster_id: &str);
     /// The host and port at which a client that came to `local` finds this broker. A listener
     /// stands there when this returns.
-    fn advertise(
-        &self,
-        node: i32,
-        host: &str,
-        port: i32,
-        local: IpAddr,
-    ) -> Result<(String, u16), String>;
+    fn advertise(&self, node: i32, host: &str, port: i32, local: IpAddr) -> Result<(String, u16), String>;
 }
 
 /// What all connections share.
@@ -103,13 +97,7 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(
-        env: Arc<Env>,
-        conn: Conn,
-        local: IpAddr,
-        mailbox: mpsc::Sender<Message>,
-        now: Instant,
-    ) -> Core {
+    pub fn new(env: Arc<Env>, conn: Conn, local: IpAddr, mailbox: mpsc::Sender<Message>, now: Instant) -> Core {
         let chain = Chain::new(&env.menders);
         let interests = env.interests.load_full();
         let limits = env.limits.load_full();
@@ -165,16 +153,12 @@ impl Core {
 
     /// Nothing is owed to either side.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty()
-            && self.injects.is_empty()
-            && matches!(self.request, RequestState::Head)
+        self.queue.is_empty() && self.injects.is_empty() && matches!(self.request, RequestState::Head)
     }
 
     /// No answer is owed to the client; one that is owed to kmend itself does not count.
     pub fn owes_client(&self) -> bool {
-        self.queue
-            .iter()
-            .any(|e| !matches!(e.kind, Kind::Injected { .. }))
+        self.queue.iter().any(|e| !matches!(e.kind, Kind::Injected { .. }))
     }
 
     /// The client is in the middle of sending a frame.
@@ -190,33 +174,18 @@ impl Core {
     /// When [`on_time`](Self::on_time) wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
         let injected = self.queue.iter().filter_map(|e| match e.kind {
-            Kind::Injected {
-                deadline,
-                abandoned: false,
-                ..
-            } => Some(deadline),
+            Kind::Injected { deadline, abandoned: false, .. } => Some(deadline),
             _ => None,
         });
-        let memory = self
-            .memory_wait
-            .map(|_| self.now + Duration::from_millis(20));
-        [self.hold, self.response_hold, self.wake, memory]
-            .into_iter()
-            .flatten()
-            .chain(injected)
-            .min()
+        let memory = self.memory_wait.map(|_| self.now + Duration::from_millis(20));
+        [self.hold, self.response_hold, self.wake, memory].into_iter().flatten().chain(injected).min()
     }
 
     /// Time has passed.
     pub fn on_time(&mut self) {
         let mut lost = Vec::new();
         for entry in &mut self.queue {
-            if let Kind::Injected {
-                mender,
-                token,
-                deadline,
-                abandoned,
-            } = &mut entry.kind
+            if let Kind::Injected { mender, token, deadline, abandoned } = &mut entry.kind
                 && !*abandoned
                 && *deadline <= self.now
             {
@@ -237,11 +206,7 @@ impl Core {
     pub fn on_message(&mut self, message: Message) {
         match message {
             Message::Wake => {}
-            Message::LogStarts {
-                topic,
-                partitions,
-                asker,
-            } => {
+            Message::LogStarts { topic, partitions, asker } => {
                 self.call_all(|m, cx| m.peer_asks(cx, asker, &topic, &partitions));
             }
         }
@@ -262,17 +227,9 @@ impl Core {
     }
 
     /// Calls every mender, then does what they want done.
-    pub(super) fn call_all(
-        &mut self,
-        call: impl FnMut(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>),
-    ) {
+    pub(super) fn call_all(&mut self, call: impl FnMut(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>)) {
         self.refresh();
-        let around = Around {
-            now: self.now,
-            conn: &self.conn,
-            fetch: &self.fetch,
-            shared: &self.env.shared,
-        };
+        let around = Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared };
         self.chain.all(&around, call);
         self.apply_effects();
     }
@@ -284,21 +241,14 @@ impl Core {
     ) {
         self.stirred = true;
         self.refresh();
-        let around = Around {
-            now: self.now,
-            conn: &self.conn,
-            fetch: &self.fetch,
-            shared: &self.env.shared,
-        };
+        let around = Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared };
         self.chain.one(&around, mender, call);
         self.apply_effects();
     }
 
     /// An answer to a request of ours.
     pub(super) fn injected_answer(&mut self, mender: usize, token: u64, frame: &[u8], body: usize) {
-        self.call_one(mender, |m, cx| {
-            m.injected(cx, token, Injected::Answer { frame, body })
-        });
+        self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Answer { frame, body }));
     }
 
     /// Brings up to date what menders read from the connection.
@@ -314,11 +264,7 @@ impl Core {
             }
         }
         for name in self.chain.take_panicked() {
-            self.env
-                .metrics
-                .mender_panics
-                .with_label_values(&[name])
-                .inc();
+            self.env.metrics.mender_panics.with_label_values(&[name]).inc();
             tracing::error!(mender = name, connection = self.conn.number, client_id = %self.conn.client_id,
                 "a mender panicked and is bypassed on this connection; please report this");
         }
@@ -335,13 +281,8 @@ impl Core {
             }
             let correlation = self.next_correlation;
             self.next_correlation = self.next_correlation.wrapping_add(1).min(-2);
-            let frame = local::request(
-                inject.api,
-                inject.version,
-                correlation,
-                self.conn.client_id.as_bytes(),
-                &inject.body,
-            );
+            let frame =
+                local::request(inject.api, inject.version, correlation, self.conn.client_id.as_bytes(), &inject.body);
             pump.insert(&frame);
             let kind = Kind::Injected {
                 mender: inject.mender,
@@ -349,14 +290,7 @@ impl Core {
                 deadline: inject.deadline,
                 abandoned: false,
             };
-            self.queue.push_back(Entry::new(
-                kind,
-                inject.api,
-                inject.version,
-                correlation,
-                0,
-                self.now,
-            ));
+            self.queue.push_back(Entry::new(kind, inject.api, inject.version, correlation, 0, self.now));
         }
     }
 
@@ -375,40 +309,25 @@ impl Core {
         }
         self.conn.client_id = String::from_utf8_lossy(client_id).into();
         self.entered = true;
-        self.env.shared.peers.enter(
-            self.conn.number,
-            self.conn.client(),
-            self.conn.node,
-            &self.mailbox,
-        );
+        self.env.shared.peers.enter(self.conn.number, self.conn.client(), self.conn.node, &self.mailbox);
     }
 
     pub(super) fn api(&mut self, api: ApiKey) -> Arc<ApiMetrics> {
         let Some(slot) = self.apis.get_mut(api.slot()) else {
             return self.env.metrics.api(api);
         };
-        slot.get_or_insert_with(|| self.env.metrics.api(api))
-            .clone()
+        slot.get_or_insert_with(|| self.env.metrics.api(api)).clone()
     }
 
     /// Makes room for a frame of `total` bytes that is held whole, or for `total` bytes of its front.
-    pub(super) fn reserve(
-        &mut self,
-        pump: &mut Pump,
-        total: usize,
-        api: ApiKey,
-    ) -> Result<Option<Wait>, End> {
+    pub(super) fn reserve(&mut self, pump: &mut Pump, total: usize, api: ApiKey) -> Result<Option<Wait>, End> {
         if total <= WINDOW || pump.window.capacity() >= total {
             pump.window.reach(total);
             return Ok(None);
         }
         let limit = self.limits.max_whole_frame;
         if total > limit {
-            return Err(End::OverWhole {
-                api: api.name().unwrap_or("unknown"),
-                size: total,
-                limit,
-            });
+            return Err(End::OverWhole { api: api.name().unwrap_or("unknown"), size: total, limit });
         }
         if pump.reserved.as_ref().is_none_or(|r| r.bytes() < total) {
             // What is held already is given back first: two halves must not wait for each other.

@@ -114,20 +114,13 @@ where
         let wait = self.core.requests(&mut self.requests)?;
         self.held[0] = wait == Wait::Held;
         let before = self.requests.has_output();
-        let drained = self
-            .requests
-            .poll_drain(&mut self.upstream, cx)
-            .map_err(End::UpstreamIo)?;
+        let drained = self.requests.poll_drain(&mut self.upstream, cx).map_err(End::UpstreamIo)?;
         let paused = drained.is_pending();
         self.pause(0, paused);
         if paused || wait == Wait::Held || wait == Wait::Memory || self.requests.eof {
             return Ok(before && !paused);
         }
-        match self
-            .requests
-            .poll_fill(&mut self.client, cx)
-            .map_err(End::ClientIo)?
-        {
+        match self.requests.poll_fill(&mut self.client, cx).map_err(End::ClientIo)? {
             Poll::Pending => Ok(before),
             Poll::Ready(n) => {
                 self.env.metrics.request_bytes.inc_by(n as u64);
@@ -141,10 +134,7 @@ where
         let wait = self.core.responses(&mut self.responses)?;
         self.held[1] = wait == Wait::Held;
         let before = self.responses.has_output();
-        let drained = self
-            .responses
-            .poll_drain(&mut self.client, cx)
-            .map_err(End::ClientIo)?;
+        let drained = self.responses.poll_drain(&mut self.client, cx).map_err(End::ClientIo)?;
         if let Poll::Ready(n) = drained {
             self.env.metrics.response_bytes.inc_by(n as u64);
         }
@@ -153,11 +143,7 @@ where
         if paused || wait == Wait::Held || wait == Wait::Memory || self.responses.eof {
             return Ok(before && !paused);
         }
-        match self
-            .responses
-            .poll_fill(&mut self.upstream, cx)
-            .map_err(End::UpstreamIo)?
-        {
+        match self.responses.poll_fill(&mut self.upstream, cx).map_err(End::UpstreamIo)? {
             Poll::Pending => Ok(before),
             Poll::Ready(_) => {
                 self.active = Instant::now();
@@ -167,11 +153,8 @@ where
     }
 
     fn pause(&mut self, side: usize, paused: bool) {
-        let gauge = if side == 0 {
-            &self.env.metrics.client_reads_paused
-        } else {
-            &self.env.metrics.upstream_reads_paused
-        };
+        let gauge =
+            if side == 0 { &self.env.metrics.client_reads_paused } else { &self.env.metrics.upstream_reads_paused };
         if let Some(was) = self.paused.get_mut(side)
             && *was != paused
         {
@@ -204,8 +187,7 @@ where
         if !self.core.has_spoken() && now >= self.opened + self.core.limits().handshake_timeout {
             return Err(End::Handshake);
         }
-        let quiet =
-            self.core.is_idle() && !self.requests.has_output() && !self.responses.has_output();
+        let quiet = self.core.is_idle() && !self.requests.has_output() && !self.responses.has_output();
         if quiet && now >= self.active + self.core.limits().idle_timeout {
             return Err(End::Idle);
         }
@@ -231,9 +213,7 @@ where
         }
         if self.timer.as_mut().poll(cx).is_ready() {
             self.armed = now;
-            self.timer
-                .as_mut()
-                .reset((now + Duration::from_millis(1)).into());
+            self.timer.as_mut().reset((now + Duration::from_millis(1)).into());
             let _ = self.timer.as_mut().poll(cx);
         }
         Ok(false)

@@ -50,22 +50,12 @@ pub enum End {
         "the broker answered a request that nobody asked, or out of order: correlation id {got}, expected {expected:?}"
     )]
     Unexpected { got: i32, expected: Option<i32> },
-    #[error(
-        "the broker sent a {api} response (version {version}) that kmend must rewrite and cannot read: {why}"
-    )]
-    Unreadable {
-        api: &'static str,
-        version: i16,
-        why: String,
-    },
+    #[error("the broker sent a {api} response (version {version}) that kmend must rewrite and cannot read: {why}")]
+    Unreadable { api: &'static str, version: i16, why: String },
     #[error(
         "a {api} frame of {size} bytes must be held whole and is over limits.max_whole_frame ({limit} bytes): raise it"
     )]
-    OverWhole {
-        api: &'static str,
-        size: usize,
-        limit: usize,
-    },
+    OverWhole { api: &'static str, size: usize, limit: usize },
     #[error("no room for a frame of {0} bytes within limits.memory for 10 s")]
     OverMemory(usize),
     #[error("no request within limits.handshake_timeout")]
@@ -93,11 +83,9 @@ impl End {
             | End::BadResponse(_)
             | End::Unexpected { .. }
             | End::Unreadable { .. } => Side::Upstream,
-            End::OverWhole { .. }
-            | End::OverMemory(_)
-            | End::Idle
-            | End::Shutdown
-            | End::NoListener { .. } => Side::Proxy,
+            End::OverWhole { .. } | End::OverMemory(_) | End::Idle | End::Shutdown | End::NoListener { .. } => {
+                Side::Proxy
+            }
         }
     }
 
@@ -125,12 +113,7 @@ impl End {
     pub fn is_ordinary(&self) -> bool {
         matches!(
             self,
-            End::ClientClosed
-                | End::UpstreamClosed
-                | End::ClientIo(_)
-                | End::UpstreamIo(_)
-                | End::Idle
-                | End::Shutdown
+            End::ClientClosed | End::UpstreamClosed | End::ClientIo(_) | End::UpstreamIo(_) | End::Idle | End::Shutdown
         )
     }
 

@@ -10,12 +10,7 @@ pub enum Kind {
     /// The client's request went upstream; its answer goes to the client.
     Forwarded,
     /// kmend's own request; its answer goes to this mender.
-    Injected {
-        mender: usize,
-        token: u64,
-        deadline: Instant,
-        abandoned: bool,
-    },
+    Injected { mender: usize, token: u64, deadline: Instant, abandoned: bool },
     /// An answer that was made here.
     Local(Vec<u8>),
     /// A SASL token after SaslHandshake v0: a frame without header.
@@ -39,25 +34,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn new(
-        kind: Kind,
-        api: ApiKey,
-        version: i16,
-        correlation: i32,
-        seq: u64,
-        now: Instant,
-    ) -> Entry {
-        Entry {
-            kind,
-            api,
-            version,
-            correlation,
-            seq,
-            arrived: now,
-            sent: now,
-            fetch: None,
-            answered: None,
-        }
+    pub fn new(kind: Kind, api: ApiKey, version: i16, correlation: i32, seq: u64, now: Instant) -> Entry {
+        Entry { kind, api, version, correlation, seq, arrived: now, sent: now, fetch: None, answered: None }
     }
 
     pub fn is_local(&self) -> bool {

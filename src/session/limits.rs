@@ -23,10 +23,7 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(limit: u64) -> Arc<Budget> {
-        Arc::new(Budget {
-            limit,
-            held: AtomicU64::new(0),
-        })
+        Arc::new(Budget { limit, held: AtomicU64::new(0) })
     }
 
     pub fn limit(&self) -> u64 {
@@ -41,13 +38,8 @@ impl Budget {
     pub fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         let bytes = bytes as u64;
         let fits = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .ok()?;
-        Some(Reservation {
-            budget: self.clone(),
-            bytes,
-        })
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
+        Some(Reservation { budget: self.clone(), bytes })
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use prometheus::{
-    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::end::End;
 use crate::telemetry::metrics::{Family, Single};
@@ -16,10 +14,8 @@ const VERSIONS: usize = 32;
 const MAX_SOFTWARE: usize = 100;
 
 /// 50 us to 30 s.
-const LATENCY: [f64; 14] = [
-    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5, 10.0,
-    30.0,
-];
+const LATENCY: [f64; 14] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5, 10.0, 30.0];
 
 /// One API's handles.
 #[derive(Debug)]
@@ -62,21 +58,13 @@ impl SessionMetrics {
             &["side"],
         );
         SessionMetrics {
-            client_connections: Single::gauge(
-                r,
-                "client_connections",
-                "Client connections that are open.",
-            ),
+            client_connections: Single::gauge(r, "client_connections", "Client connections that are open."),
             client_connections_total: Single::counter(
                 r,
                 "client_connections_total",
                 "Client connections that were accepted.",
             ),
-            upstream_connections: Single::gauge(
-                r,
-                "upstream_connections",
-                "Connections to brokers that are open.",
-            ),
+            upstream_connections: Single::gauge(r, "upstream_connections", "Connections to brokers that are open."),
             upstream_connections_total: Family::counter(
                 r,
                 "upstream_connections_total",
@@ -94,12 +82,7 @@ impl SessionMetrics {
                 "Connections that ended: by whom, and why.",
                 &["side", "cause"],
             ),
-            requests: Family::counter(
-                r,
-                "requests_total",
-                "Requests of clients.",
-                &["api", "version"],
-            ),
+            requests: Family::counter(r, "requests_total", "Requests of clients.", &["api", "version"]),
             request_bytes: Single::counter(r, "request_bytes_total", "Bytes read from clients."),
             response_bytes: Single::counter(r, "response_bytes_total", "Bytes written to clients."),
             upstream_latency: Family::histogram(
@@ -161,31 +144,19 @@ impl SessionMetrics {
                 requests: [const { OnceLock::new() }; VERSIONS],
             })
         };
-        self.apis
-            .get(api.slot())
-            .map_or_else(make, |slot| slot.get_or_init(make).clone())
+        self.apis.get(api.slot()).map_or_else(make, |slot| slot.get_or_init(make).clone())
     }
 
     pub fn request(&self, metrics: &ApiMetrics, api: ApiKey, version: i16) {
         let name = api.name().unwrap_or("unknown");
-        match usize::try_from(version)
-            .ok()
-            .and_then(|v| metrics.requests.get(v))
-        {
-            Some(slot) => slot
-                .get_or_init(|| {
-                    self.requests
-                        .with_label_values(&[name, &version.to_string()])
-                })
-                .inc(),
+        match usize::try_from(version).ok().and_then(|v| metrics.requests.get(v)) {
+            Some(slot) => slot.get_or_init(|| self.requests.with_label_values(&[name, &version.to_string()])).inc(),
             None => self.requests.with_label_values(&[name, "other"]).inc(),
         }
     }
 
     pub fn ended(&self, end: &End) {
-        self.disconnects
-            .with_label_values(&[end.side().label(), end.cause()])
-            .inc();
+        self.disconnects.with_label_values(&[end.side().label(), end.cause()]).inc();
         if end.is_frame_error() {
             self.frame_errors.with_label_values(&[end.cause()]).inc();
         }
@@ -194,10 +165,7 @@ impl SessionMetrics {
     /// The series for a client's software; names come from outside, so they are cut and capped.
     pub fn software(&self, name: &str, version: &str) -> IntGauge {
         let clean = |s: &str| {
-            s.chars()
-                .filter(|c| c.is_ascii_alphanumeric() || "-._+".contains(*c))
-                .take(48)
-                .collect::<String>()
+            s.chars().filter(|c| c.is_ascii_alphanumeric() || "-._+".contains(*c)).take(48).collect::<String>()
         };
         let pair = (clean(name), clean(version));
         let mut known = self.software.lock().unwrap_or_else(PoisonError::into_inner);

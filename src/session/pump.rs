@@ -56,11 +56,7 @@ impl Pump {
         let mut total = 0;
         loop {
             let side = self.side.get(self.side_at..).unwrap_or_default();
-            let (bytes, is_side) = if side.is_empty() {
-                (self.window.output(), false)
-            } else {
-                (side, true)
-            };
+            let (bytes, is_side) = if side.is_empty() { (self.window.output(), false) } else { (side, true) };
             if bytes.is_empty() {
                 break;
             }

@@ -46,22 +46,14 @@ impl Core {
                     let n = (*left).min(pump.window.undecided().len());
                     pump.window.approve(n);
                     *left -= n;
-                    if *left == 0 {
-                        self.request_done()
-                    } else {
-                        Some(Wait::Bytes)
-                    }
+                    if *left == 0 { self.request_done() } else { Some(Wait::Bytes) }
                 }
                 RequestState::Swallow(left) => {
                     let n = (*left).min(pump.window.undecided().len());
                     pump.insert(&[]);
                     pump.window.discard(n);
                     *left -= n;
-                    if *left == 0 {
-                        self.request_done()
-                    } else {
-                        Some(Wait::Bytes)
-                    }
+                    if *left == 0 { self.request_done() } else { Some(Wait::Bytes) }
                 }
                 RequestState::Produce(_) => self.produce(pump)?,
                 RequestState::Fetch(_) => self.fetch(pump)?,
@@ -90,8 +82,7 @@ impl Core {
         }
         let raw = self.login.is_raw();
         let max = self.limits.max_frame;
-        let size =
-            frame::check(*prefix, if raw { 0 } else { 10 }, max).map_err(End::BadRequest)? as usize;
+        let size = frame::check(*prefix, if raw { 0 } else { 10 }, max).map_err(End::BadRequest)? as usize;
         let total = PREFIX + size;
         if raw {
             if bytes.len() < total.min(8) {
@@ -99,14 +90,7 @@ impl Core {
             }
             if !sasl::looks_like_request(bytes, size) {
                 self.seq += 1;
-                self.queue.push_back(Entry::new(
-                    Kind::Raw,
-                    ApiKey::SASL_AUTHENTICATE,
-                    0,
-                    0,
-                    self.seq,
-                    self.now,
-                ));
+                self.queue.push_back(Entry::new(Kind::Raw, ApiKey::SASL_AUTHENTICATE, 0, 0, self.seq, self.now));
                 self.request = RequestState::Pass(total);
                 return Ok(None);
             }
@@ -123,9 +107,7 @@ impl Core {
             }
             Err(e) => return Err(End::BadHead(e)),
         };
-        let client_id = bytes
-            .get(head.client_id.0..head.client_id.1)
-            .unwrap_or_default();
+        let client_id = bytes.get(head.client_id.0..head.client_id.1).unwrap_or_default();
         if self.conn.client_id.as_bytes() != client_id || self.heads == 0 {
             let client_id = client_id.to_vec();
             self.learn_client(&client_id);
@@ -134,36 +116,23 @@ impl Core {
         if let Some(newest) = head.api.newest_with_addresses()
             && head.version > newest
         {
-            return Err(End::TooNew {
-                api: head.api.name().unwrap_or("unknown"),
-                version: head.version,
-            });
+            return Err(End::TooNew { api: head.api.name().unwrap_or("unknown"), version: head.version });
         }
         self.dispatch(pump, head, total)
     }
 
-    fn dispatch(
-        &mut self,
-        pump: &mut Pump,
-        head: RequestHead,
-        total: usize,
-    ) -> Result<Option<Wait>, End> {
+    fn dispatch(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<Option<Wait>, End> {
         match head.api {
             ApiKey::API_VERSIONS if layout::request(head.api, head.version).is_none() => {
                 // A version from the future: the client is told which ones there are (KIP-511).
-                let newest = (0..)
-                    .take_while(|v| layout::request(head.api, *v).is_some())
-                    .last()
-                    .unwrap_or(0);
+                let newest = (0..).take_while(|v| layout::request(head.api, *v).is_some()).last().unwrap_or(0);
                 let answer = local::api_versions_unsupported(head.correlation, newest);
                 Ok(self.answer(head, total, answer))
             }
             ApiKey::API_VERSIONS => self.whole(pump, head, total, |core, frame| {
                 let layout = layout::request(head.api, head.version).unwrap_or_default();
                 let mut software = Software::default();
-                if walk::whole(layout, frame, head.body, &mut software).is_ok()
-                    && !software.name.is_empty()
-                {
+                if walk::whole(layout, frame, head.body, &mut software).is_ok() && !software.name.is_empty() {
                     core.learn_software(software);
                 }
                 Verdict::Pass
@@ -174,22 +143,15 @@ impl Core {
                 };
                 let walker = Walker::new(layout, head.body, total);
                 self.approve_head(pump, head, total)?;
-                self.request =
-                    RequestState::Produce(Box::new((walker, head, ProduceScan::default())));
+                self.request = RequestState::Produce(Box::new((walker, head, ProduceScan::default())));
                 Ok(None)
             }
-            ApiKey::FETCH if self.interests.request(head.api) != Treatment::Skip => {
-                self.fetch_head(pump, head, total)
-            }
+            ApiKey::FETCH if self.interests.request(head.api) != Treatment::Skip => self.fetch_head(pump, head, total),
             _ if self.interests.request(head.api) == Treatment::Whole
                 && layout::request(head.api, head.version).is_some() =>
             {
                 self.whole(pump, head, total, |core, frame| {
-                    let asked = Asked {
-                        seq: core.seq + 1,
-                        api: head.api,
-                        version: head.version,
-                    };
+                    let asked = Asked { seq: core.seq + 1, api: head.api, version: head.version };
                     core.refresh();
                     let around = crate::mend::chain::Around {
                         now: core.now,
@@ -197,9 +159,7 @@ impl Core {
                         fetch: &core.fetch,
                         shared: &core.env.shared,
                     };
-                    let verdict = core
-                        .chain
-                        .verdict(&around, |m, cx| m.request(cx, asked, &head, frame));
+                    let verdict = core.chain.verdict(&around, |m, cx| m.request(cx, asked, &head, frame));
                     core.apply_effects();
                     verdict
                 })
@@ -213,12 +173,7 @@ impl Core {
     }
 
     /// Lets the header go, so that the walk starts at the body.
-    fn approve_head(
-        &mut self,
-        pump: &mut Pump,
-        head: RequestHead,
-        total: usize,
-    ) -> Result<(), End> {
+    fn approve_head(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<(), End> {
         if head.body > total {
             return Err(End::BadHead(HeadError::Malformed));
         }
@@ -235,14 +190,7 @@ impl Core {
         if matches!(head.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
             self.joins += 1;
         }
-        let mut entry = Entry::new(
-            Kind::Forwarded,
-            head.api,
-            head.version,
-            head.correlation,
-            self.seq,
-            self.now,
-        );
+        let mut entry = Entry::new(Kind::Forwarded, head.api, head.version, head.correlation, self.seq, self.now);
         entry.sent = std::time::Instant::now();
         entry.fetch = fetch;
         self.queue.push_back(entry);
@@ -278,11 +226,7 @@ impl Core {
         look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict,
     ) -> Result<Option<Wait>, End> {
         if total > self.limits.max_whole_frame {
-            self.env
-                .metrics
-                .unseen_frames
-                .with_label_values(&[head.api.name().unwrap_or("unknown")])
-                .inc();
+            self.env.metrics.unseen_frames.with_label_values(&[head.api.name().unwrap_or("unknown")]).inc();
             self.forwarded(head, None);
             self.request = RequestState::Pass(total);
             return Ok(None);
@@ -306,16 +250,8 @@ impl Core {
         }
     }
 
-    fn judge(
-        &mut self,
-        look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict,
-        frame: &mut [u8],
-    ) -> Verdict {
-        if self.hold_is_over() {
-            Verdict::Pass
-        } else {
-            look(self, frame)
-        }
+    fn judge(&mut self, look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict, frame: &mut [u8]) -> Verdict {
+        if self.hold_is_over() { Verdict::Pass } else { look(self, frame) }
     }
 
     fn held(&mut self, until: std::time::Instant) -> Wait {
@@ -334,12 +270,7 @@ impl Core {
         self.hold_spent
     }
 
-    fn fetch_head(
-        &mut self,
-        pump: &mut Pump,
-        head: RequestHead,
-        total: usize,
-    ) -> Result<Option<Wait>, End> {
+    fn fetch_head(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<Option<Wait>, End> {
         let Some(layout) = layout::request(head.api, head.version) else {
             self.forwarded(head, None);
             self.request = RequestState::Pass(total);
@@ -360,9 +291,7 @@ impl Core {
                 fetch: &self.fetch,
                 shared: &self.env.shared,
             };
-            let verdict = self
-                .chain
-                .verdict(&around, |m, cx| m.fetch_request(cx, &request));
+            let verdict = self.chain.verdict(&around, |m, cx| m.fetch_request(cx, &request));
             self.apply_effects();
             match verdict {
                 Verdict::Pass => {}
@@ -375,22 +304,17 @@ impl Core {
         self.approve_head(pump, head, total)?;
         self.fetch.begin(&request);
         let walker = Walker::new(layout, head.body, total);
-        self.request =
-            RequestState::Fetch(Box::new((walker, request, FetchRequestScan::default())));
+        self.request = RequestState::Fetch(Box::new((walker, request, FetchRequestScan::default())));
         Ok(None)
     }
 
     fn fetch(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let RequestState::Fetch(mut scan) =
-            std::mem::replace(&mut self.request, RequestState::Head)
-        else {
+        let RequestState::Fetch(mut scan) = std::mem::replace(&mut self.request, RequestState::Head) else {
             return Ok(None);
         };
         let (walker, request, state) = &mut *scan;
         let bytes = pump.window.undecided_mut();
-        let progress = walker
-            .step(bytes, &mut state.visitor(self, request))
-            .map_err(bad("Fetch"))?;
+        let progress = walker.step(bytes, &mut state.visitor(self, request)).map_err(bad("Fetch"))?;
         self.apply_effects();
         pump.window.approve(progress.consumed);
         match progress.need {
@@ -413,9 +337,7 @@ impl Core {
     }
 
     fn produce(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let RequestState::Produce(mut state) =
-            std::mem::replace(&mut self.request, RequestState::Head)
-        else {
+        let RequestState::Produce(mut state) = std::mem::replace(&mut self.request, RequestState::Head) else {
             return Ok(None);
         };
         let (walker, head, scan) = &mut *state;
@@ -474,11 +396,7 @@ fn fetch_front(head: &RequestHead, bytes: &[u8], seq: u64) -> FetchRequest {
     } else {
         (false, body.get(12), body.get(13..21))
     };
-    let (session, epoch) = if head.version >= 7 {
-        session.map_or((0, -1), entry::fetch_session)
-    } else {
-        (0, -1)
-    };
+    let (session, epoch) = if head.version >= 7 { session.map_or((0, -1), entry::fetch_session) } else { (0, -1) };
     FetchRequest {
         seq,
         version: head.version,

@@ -45,11 +45,7 @@ impl Head {
     }
 
     fn unreadable(&self, why: impl ToString) -> End {
-        End::Unreadable {
-            api: self.name(),
-            version: self.version,
-            why: why.to_string(),
-        }
+        End::Unreadable { api: self.name(), version: self.version, why: why.to_string() }
     }
 }
 
@@ -63,11 +59,7 @@ impl Core {
                     let n = (*left).min(pump.window.undecided().len());
                     pump.window.approve(n);
                     *left -= n;
-                    if *left == 0 {
-                        self.response_done()
-                    } else {
-                        Some(Wait::Bytes)
-                    }
+                    if *left == 0 { self.response_done() } else { Some(Wait::Bytes) }
                 }
                 ResponseState::Fetch(_) => self.fetched(pump)?,
                 ResponseState::ShareFetch(_) => self.share_fetched(pump)?,
@@ -105,12 +97,8 @@ impl Core {
             return Ok(Some(Wait::Bytes));
         };
         let max = self.limits.max_frame.max(i32::MAX as u32);
-        let raw = self
-            .queue
-            .front()
-            .is_some_and(|e| matches!(e.kind, Kind::Raw));
-        let size =
-            frame::check(*prefix, if raw { 0 } else { 4 }, max).map_err(End::BadResponse)? as usize;
+        let raw = self.queue.front().is_some_and(|e| matches!(e.kind, Kind::Raw));
+        let size = frame::check(*prefix, if raw { 0 } else { 4 }, max).map_err(End::BadResponse)? as usize;
         let total = PREFIX + size;
         if raw {
             self.response = ResponseState::Pass(total);
@@ -122,16 +110,10 @@ impl Core {
         let got = head::correlation(bytes).unwrap_or_default();
         let now = self.now;
         let Some(entry) = self.queue.front_mut() else {
-            return Err(End::Unexpected {
-                got,
-                expected: None,
-            });
+            return Err(End::Unexpected { got, expected: None });
         };
         if entry.correlation != got {
-            return Err(End::Unexpected {
-                got,
-                expected: Some(entry.correlation),
-            });
+            return Err(End::Unexpected { got, expected: Some(entry.correlation) });
         }
         let (api, version) = (entry.api, entry.version);
         let body = match head::response_body(bytes, total, api, version) {
@@ -148,22 +130,12 @@ impl Core {
                 });
             }
         };
-        let head = Head {
-            api,
-            version,
-            body,
-            total,
-        };
+        let head = Head { api, version, body, total };
         let first = entry.answered.is_none();
         entry.answered = Some(entry.answered.unwrap_or(now));
         let (sent, arrived) = (entry.sent, entry.arrived);
         let injected = match entry.kind {
-            Kind::Injected {
-                mender,
-                token,
-                abandoned,
-                ..
-            } => Some((mender, token, abandoned)),
+            Kind::Injected { mender, token, abandoned, .. } => Some((mender, token, abandoned)),
             _ => None,
         };
         if let Some((mender, token, abandoned)) = injected {
@@ -171,12 +143,8 @@ impl Core {
         }
         if first {
             let metrics = self.api(api);
-            metrics
-                .upstream_latency
-                .observe(now.saturating_duration_since(sent).as_secs_f64());
-            metrics
-                .added_latency
-                .observe(sent.saturating_duration_since(arrived).as_secs_f64());
+            metrics.upstream_latency.observe(now.saturating_duration_since(sent).as_secs_f64());
+            metrics.added_latency.observe(sent.saturating_duration_since(arrived).as_secs_f64());
         }
         self.dispatch_response(pump, head)
     }
@@ -188,8 +156,7 @@ impl Core {
             (ApiKey::FETCH, Some(layout)) => self.fetch_response(pump, head, layout),
             (ApiKey::SHARE_FETCH, Some(layout)) if head.total > WINDOW => {
                 pump.window.approve(head.body);
-                self.response =
-                    ResponseState::ShareFetch(Box::new(Walker::new(layout, head.body, head.total)));
+                self.response = ResponseState::ShareFetch(Box::new(Walker::new(layout, head.body, head.total)));
                 Ok(None)
             }
             // Before version 10 a Produce response names no broker.
@@ -203,27 +170,21 @@ impl Core {
                 Some(layout),
             ) => self.rewritten(pump, head, layout),
             (ApiKey::API_VERSIONS, _) => self.in_place(pump, head, Core::api_versions),
-            (ApiKey::SASL_HANDSHAKE, Some(layout)) => {
-                self.in_place(pump, head, |core, frame, head| {
-                    let mut scan = ErrorScan::default();
-                    if walk::whole(layout, frame, head.body, &mut scan).is_ok() && scan.error == 0 {
-                        core.login.handshake_accepted(head.version);
-                    }
-                    Ok(())
-                })
-            }
-            (ApiKey::SASL_AUTHENTICATE, Some(layout)) => {
-                self.in_place(pump, head, |core, frame, head| {
-                    let mut scan = ErrorScan::default();
-                    if walk::whole(layout, frame, head.body, &mut scan).is_ok() && scan.error == 0 {
-                        core.login.authenticated(scan.lifetime, core.now);
-                    }
-                    Ok(())
-                })
-            }
-            (api, Some(_)) if self.interests.response(api) == Treatment::Whole => {
-                self.judged(pump, head)
-            }
+            (ApiKey::SASL_HANDSHAKE, Some(layout)) => self.in_place(pump, head, |core, frame, head| {
+                let mut scan = ErrorScan::default();
+                if walk::whole(layout, frame, head.body, &mut scan).is_ok() && scan.error == 0 {
+                    core.login.handshake_accepted(head.version);
+                }
+                Ok(())
+            }),
+            (ApiKey::SASL_AUTHENTICATE, Some(layout)) => self.in_place(pump, head, |core, frame, head| {
+                let mut scan = ErrorScan::default();
+                if walk::whole(layout, frame, head.body, &mut scan).is_ok() && scan.error == 0 {
+                    core.login.authenticated(scan.lifetime, core.now);
+                }
+                Ok(())
+            }),
+            (api, Some(_)) if self.interests.response(api) == Treatment::Whole => self.judged(pump, head),
             _ => self.pass(head),
         }
     }
@@ -252,11 +213,7 @@ impl Core {
         if let Some(wait) = self.gather(pump, head)? {
             return Ok(Some(wait));
         }
-        let frame = pump
-            .window
-            .undecided()
-            .get(..head.total)
-            .unwrap_or_default();
+        let frame = pump.window.undecided().get(..head.total).unwrap_or_default();
         // It is out of the queue before the mender acts on it.
         self.queue.pop_front();
         if !abandoned {
@@ -276,11 +233,7 @@ impl Core {
         if let Some(wait) = self.gather(pump, head)? {
             return Ok(Some(wait));
         }
-        let frame = pump
-            .window
-            .undecided_mut()
-            .get_mut(..head.total)
-            .unwrap_or_default();
+        let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
         look(self, frame, head)?;
         pump.window.approve(head.total);
         Ok(self.response_done())
@@ -289,31 +242,19 @@ impl Core {
     /// A whole frame that the menders look at.
     fn judged(&mut self, pump: &mut Pump, head: Head) -> Result<Option<Wait>, End> {
         if head.total > self.limits.max_whole_frame {
-            self.env
-                .metrics
-                .unseen_frames
-                .with_label_values(&[head.name()])
-                .inc();
+            self.env.metrics.unseen_frames.with_label_values(&[head.name()]).inc();
             return self.pass(head);
         }
         if let Some(wait) = self.gather(pump, head)? {
             return Ok(Some(wait));
         }
         let seq = self.queue.front().map_or(0, |e| e.seq);
-        let asked = Asked {
-            seq,
-            api: head.api,
-            version: head.version,
-        };
+        let asked = Asked { seq, api: head.api, version: head.version };
         let expired = self.response_hold.is_some_and(|until| until <= self.now);
         if expired {
             self.env.metrics.holds_expired.inc();
         }
-        let frame = pump
-            .window
-            .undecided_mut()
-            .get_mut(..head.total)
-            .unwrap_or_default();
+        let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
         self.refresh();
         let around = crate::mend::chain::Around {
             now: self.now,
@@ -321,9 +262,7 @@ impl Core {
             fetch: &self.fetch,
             shared: &self.env.shared,
         };
-        let verdict = self
-            .chain
-            .verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));
+        let verdict = self.chain.verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));
         self.apply_effects();
         if let (Verdict::Hold(until), false) = (verdict, expired) {
             self.response_hold = Some(self.response_hold.map_or(until, |h| h.min(until)));
@@ -334,20 +273,11 @@ impl Core {
     }
 
     /// A whole frame in which addresses are replaced.
-    fn rewritten(
-        &mut self,
-        pump: &mut Pump,
-        head: Head,
-        layout: Layout,
-    ) -> Result<Option<Wait>, End> {
+    fn rewritten(&mut self, pump: &mut Pump, head: Head, layout: Layout) -> Result<Option<Wait>, End> {
         if let Some(wait) = self.gather(pump, head)? {
             return Ok(Some(wait));
         }
-        let frame = pump
-            .window
-            .undecided_mut()
-            .get_mut(..head.total)
-            .unwrap_or_default();
+        let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
         let new = self.rewrite(head, layout, frame)?;
         match new {
             None => pump.window.approve(head.total),
@@ -356,18 +286,11 @@ impl Core {
         Ok(self.response_done())
     }
 
-    fn rewrite(
-        &self,
-        head: Head,
-        layout: Layout,
-        frame: &mut [u8],
-    ) -> Result<Option<Vec<u8>>, End> {
+    fn rewrite(&self, head: Head, layout: Layout, frame: &mut [u8]) -> Result<Option<Vec<u8>>, End> {
         let advertise = |node: &NodeAt| advertise(&*self.env.directory, node, self.local);
-        splice::rewrite(head.api, head.version, layout, frame, head.body, advertise).map_err(|e| {
-            match e {
-                RewriteError::Walk(why) => head.unreadable(why),
-                RewriteError::Advertise(end) => end,
-            }
+        splice::rewrite(head.api, head.version, layout, frame, head.body, advertise).map_err(|e| match e {
+            RewriteError::Walk(why) => head.unreadable(why),
+            RewriteError::Advertise(end) => end,
         })
     }
 
@@ -377,18 +300,12 @@ impl Core {
         };
         let mut found = Addresses::new(head.api, head.version);
         let bytes = pump.window.undecided_mut();
-        let at = match walk::front(front, bytes, head.body, head.total, &mut found)
-            .map_err(|e| head.unreadable(e))?
-        {
+        let at = match walk::front(front, bytes, head.body, head.total, &mut found).map_err(|e| head.unreadable(e))? {
             Ok(at) => at,
             Err(need) => {
                 // Grow in steps: the length of this section is not known before its end.
-                let need = need
-                    .max((bytes.len() + 1).next_multiple_of(WINDOW))
-                    .min(head.total);
-                return Ok(Some(
-                    self.reserve(pump, need, head.api)?.unwrap_or(Wait::Bytes),
-                ));
+                let need = need.max((bytes.len() + 1).next_multiple_of(WINDOW)).min(head.total);
+                return Ok(Some(self.reserve(pump, need, head.api)?.unwrap_or(Wait::Bytes)));
             }
         };
         if let Some(cluster_id) = &found.cluster_id {
@@ -398,28 +315,19 @@ impl Core {
         if splices.is_empty() {
             pump.window.approve(at);
         } else {
-            let new = splice::apply(
-                pump.window.undecided().get(..at).unwrap_or_default(),
-                head.total,
-                &splices,
-            );
+            let new = splice::apply(pump.window.undecided().get(..at).unwrap_or_default(), head.total, &splices);
             pump.replace(at, &new);
         }
         self.response = if self.interests.response(ApiKey::METADATA) == Treatment::Skip {
             ResponseState::Pass(head.total - at)
         } else {
-            ResponseState::Topics(Box::new((
-                Walker::new(back, at, head.total),
-                TopicsScan::default(),
-            )))
+            ResponseState::Topics(Box::new((Walker::new(back, at, head.total), TopicsScan::default())))
         };
         Ok(None)
     }
 
     fn topics(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let ResponseState::Topics(mut state) =
-            std::mem::replace(&mut self.response, ResponseState::Head)
-        else {
+        let ResponseState::Topics(mut state) = std::mem::replace(&mut self.response, ResponseState::Head) else {
             return Ok(None);
         };
         let (walker, scan) = &mut *state;
@@ -443,12 +351,7 @@ impl Core {
         }
     }
 
-    fn fetch_response(
-        &mut self,
-        pump: &mut Pump,
-        head: Head,
-        layout: Layout,
-    ) -> Result<Option<Wait>, End> {
+    fn fetch_response(&mut self, pump: &mut Pump, head: Head, layout: Layout) -> Result<Option<Wait>, End> {
         let looked = self.interests.response(ApiKey::FETCH) != Treatment::Skip;
         let request = self.queue.front().and_then(|e| e.fetch).filter(|_| looked);
         if request.is_none() && head.version < 16 {
@@ -463,11 +366,7 @@ impl Core {
             return self.fetched_whole(pump, head, layout, request, scan);
         }
         pump.window.approve(head.body);
-        self.response = ResponseState::Fetch(Box::new((
-            Walker::new(layout, head.body, head.total),
-            request,
-            scan,
-        )));
+        self.response = ResponseState::Fetch(Box::new((Walker::new(layout, head.body, head.total), request, scan)));
         Ok(None)
     }
 
@@ -480,23 +379,10 @@ impl Core {
         request: Option<FetchRequest>,
         mut scan: FetchResponseScan,
     ) -> Result<Option<Wait>, End> {
-        let frame = pump
-            .window
-            .undecided_mut()
-            .get_mut(..head.total)
-            .unwrap_or_default();
-        walk::whole(
-            layout,
-            frame,
-            head.body,
-            &mut scan.visitor(self, request.as_ref()),
-        )
-        .map_err(|e| head.unreadable(e))?;
-        let new = if scan.endpoints {
-            self.rewrite(head, layout, frame)?
-        } else {
-            None
-        };
+        let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
+        walk::whole(layout, frame, head.body, &mut scan.visitor(self, request.as_ref()))
+            .map_err(|e| head.unreadable(e))?;
+        let new = if scan.endpoints { self.rewrite(head, layout, frame)? } else { None };
         match new {
             None => pump.window.approve(head.total),
             Some(new) => pump.replace(head.total, &new),
@@ -506,17 +392,12 @@ impl Core {
     }
 
     fn fetched(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let ResponseState::Fetch(mut state) =
-            std::mem::replace(&mut self.response, ResponseState::Head)
-        else {
+        let ResponseState::Fetch(mut state) = std::mem::replace(&mut self.response, ResponseState::Head) else {
             return Ok(None);
         };
         let (walker, request, scan) = &mut *state;
         let progress = walker
-            .step(
-                pump.window.undecided_mut(),
-                &mut scan.visitor(self, request.as_ref()),
-            )
+            .step(pump.window.undecided_mut(), &mut scan.visitor(self, request.as_ref()))
             .map_err(|why| self.broken(why))?;
         pump.window.approve(progress.consumed);
         match progress.need {
@@ -540,14 +421,10 @@ impl Core {
     }
 
     fn share_fetched(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let ResponseState::ShareFetch(mut walker) =
-            std::mem::replace(&mut self.response, ResponseState::Head)
-        else {
+        let ResponseState::ShareFetch(mut walker) = std::mem::replace(&mut self.response, ResponseState::Head) else {
             return Ok(None);
         };
-        let progress = walker
-            .step(pump.window.undecided_mut(), &mut HideNodes)
-            .map_err(|why| self.broken(why))?;
+        let progress = walker.step(pump.window.undecided_mut(), &mut HideNodes).map_err(|why| self.broken(why))?;
         pump.window.approve(progress.consumed);
         match progress.need {
             Some(need) => {
@@ -561,40 +438,23 @@ impl Core {
 
     /// The streamed frame at the front cannot be read to its end.
     fn broken(&self, why: WalkError) -> End {
-        let (api, version) = self.queue.front().map_or(("unknown", 0), |e| {
-            (e.api.name().unwrap_or("unknown"), e.version)
-        });
-        End::Unreadable {
-            api,
-            version,
-            why: why.to_string(),
-        }
+        let (api, version) =
+            self.queue.front().map_or(("unknown", 0), |e| (e.api.name().unwrap_or("unknown"), e.version));
+        End::Unreadable { api, version, why: why.to_string() }
     }
 
     /// Learns the broker's versions, and lowers those that carry addresses in ways unknown here.
     fn api_versions(&mut self, frame: &mut [u8], head: Head) -> Result<(), End> {
         // UNSUPPORTED_VERSION comes in version 0's layout, whatever was asked (KIP-511).
         let error = entry::int16(frame.get(head.body..).unwrap_or_default());
-        let version = if error == crate::wire::codec::local::UNSUPPORTED_VERSION {
-            0
-        } else {
-            head.version
-        };
-        let layout =
-            layout::response(head.api, version).ok_or_else(|| head.unreadable("no layout"))?;
-        walk::whole(layout, frame, head.body, &mut Ranges { core: self })
-            .map_err(|e| head.unreadable(e))
+        let version = if error == crate::wire::codec::local::UNSUPPORTED_VERSION { 0 } else { head.version };
+        let layout = layout::response(head.api, version).ok_or_else(|| head.unreadable("no layout"))?;
+        walk::whole(layout, frame, head.body, &mut Ranges { core: self }).map_err(|e| head.unreadable(e))
     }
 }
 
-fn advertise(
-    directory: &dyn Directory,
-    node: &NodeAt,
-    local: IpAddr,
-) -> Result<(String, u16), End> {
-    directory
-        .advertise(node.id, &node.host, node.port, local)
-        .map_err(|why| End::NoListener { node: node.id, why })
+fn advertise(directory: &dyn Directory, node: &NodeAt, local: IpAddr) -> Result<(String, u16), End> {
+    directory.advertise(node.id, &node.host, node.port, local).map_err(|why| End::NoListener { node: node.id, why })
 }
 
 struct Ranges<'a> {

@@ -28,11 +28,7 @@ pub struct Login {
 
 impl Default for Login {
     fn default() -> Self {
-        Login {
-            state: State::Open,
-            proven: false,
-            expires: None,
-        }
+        Login { state: State::Open, proven: false, expires: None }
     }
 }
 
@@ -58,19 +54,13 @@ impl Login {
 
     /// A broker accepted SaslAuthenticate; 0: no end.
     pub fn authenticated(&mut self, lifetime_ms: i64, now: Instant) {
-        self.expires = u64::try_from(lifetime_ms)
-            .ok()
-            .filter(|ms| *ms > 0)
-            .map(|ms| now + Duration::from_millis(ms));
+        self.expires = u64::try_from(lifetime_ms).ok().filter(|ms| *ms > 0).map(|ms| now + Duration::from_millis(ms));
     }
 
     /// The broker answered a request.
     pub fn answered(&mut self, api: ApiKey) {
         if self.state == State::Open
-            && !matches!(
-                api,
-                ApiKey::SASL_HANDSHAKE | ApiKey::SASL_AUTHENTICATE | ApiKey::API_VERSIONS
-            )
+            && !matches!(api, ApiKey::SASL_HANDSHAKE | ApiKey::SASL_AUTHENTICATE | ApiKey::API_VERSIONS)
         {
             self.proven = true;
         }
@@ -94,10 +84,7 @@ pub fn looks_like_request(frame: &[u8], size: usize) -> bool {
     let Some([k0, k1, v0, v1]) = frame.get(4..).and_then(|b| b.first_chunk()) else {
         return false;
     };
-    let (key, version) = (
-        u16::from_be_bytes([*k0, *k1]),
-        u16::from_be_bytes([*v0, *v1]),
-    );
+    let (key, version) = (u16::from_be_bytes([*k0, *k1]), u16::from_be_bytes([*v0, *v1]));
     size >= 10 && key < 128 && version < 32
 }
 
@@ -139,10 +126,7 @@ mod tests {
             b"\x01",
             b"c=biws,r=abc,p=def",
         ] {
-            assert!(
-                !looks_like_request(&framed(token), token.len()),
-                "{token:?}"
-            );
+            assert!(!looks_like_request(&framed(token), token.len()), "{token:?}");
         }
         let metadata = [0, 3, 0, 12, 0, 0, 0, 1, 0, 0, 0];
         assert!(looks_like_request(&framed(&metadata), metadata.len()));

@@ -28,16 +28,8 @@ pub(super) struct FetchRequestScan {
 }
 
 impl FetchRequestScan {
-    pub fn visitor<'a>(
-        &'a mut self,
-        core: &'a mut Core,
-        request: &'a mut FetchRequest,
-    ) -> FetchRequestVisitor<'a> {
-        FetchRequestVisitor {
-            scan: self,
-            core,
-            request,
-        }
+    pub fn visitor<'a>(&'a mut self, core: &'a mut Core, request: &'a mut FetchRequest) -> FetchRequestVisitor<'a> {
+        FetchRequestVisitor { scan: self, core, request }
     }
 }
 
@@ -58,11 +50,7 @@ impl Visitor for FetchRequestVisitor<'_> {
         match mark {
             mark::TOPIC_ID | mark::FORGOTTEN_TOPIC_ID => {
                 if let Some(id) = bytes.first_chunk::<16>() {
-                    self.scan.topic = Some(
-                        self.core
-                            .fetch
-                            .topic_by_id(*id, &self.core.env.shared.catalog),
-                    );
+                    self.scan.topic = Some(self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog));
                 }
             }
             mark::PARTITION => {
@@ -71,22 +59,11 @@ impl Visitor for FetchRequestVisitor<'_> {
                 };
                 let core = &mut *self.core;
                 let mut partition = FetchPartition::new(bytes, self.request.version);
-                core.fetch.ask(
-                    self.request,
-                    topic.number,
-                    partition.index(),
-                    partition.offset(),
-                );
+                core.fetch.ask(self.request, topic.number, partition.index(), partition.offset());
                 if !self.request.replica {
-                    let around = Around {
-                        now: core.now,
-                        conn: &core.conn,
-                        fetch: &core.fetch,
-                        shared: &core.env.shared,
-                    };
-                    core.chain.all(&around, |m, cx| {
-                        m.fetch_request_partition(cx, self.request, topic, &mut partition)
-                    });
+                    let around =
+                        Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
+                    core.chain.all(&around, |m, cx| m.fetch_request_partition(cx, self.request, topic, &mut partition));
                 }
             }
             mark::FORGOTTEN_PARTITION => {
@@ -96,15 +73,8 @@ impl Visitor for FetchRequestVisitor<'_> {
                 let core = &mut *self.core;
                 let partition = entry::int32(bytes);
                 core.fetch.forget(topic.number, partition);
-                let around = Around {
-                    now: core.now,
-                    conn: &core.conn,
-                    fetch: &core.fetch,
-                    shared: &core.env.shared,
-                };
-                core.chain.all(&around, |m, cx| {
-                    m.fetch_request_forget(cx, topic, partition)
-                });
+                let around = Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
+                core.chain.all(&around, |m, cx| m.fetch_request_forget(cx, topic, partition));
             }
             _ => {}
         }
@@ -132,10 +102,7 @@ pub(super) struct FetchResponseScan {
 
 impl FetchResponseScan {
     pub fn new(whole: bool) -> Self {
-        FetchResponseScan {
-            whole,
-            ..Self::default()
-        }
+        FetchResponseScan { whole, ..Self::default() }
     }
 
     pub fn visitor<'a>(
@@ -143,11 +110,7 @@ impl FetchResponseScan {
         core: &'a mut Core,
         request: Option<&'a FetchRequest>,
     ) -> FetchResponseVisitor<'a> {
-        FetchResponseVisitor {
-            scan: self,
-            core,
-            request,
-        }
+        FetchResponseVisitor { scan: self, core, request }
     }
 }
 
@@ -171,11 +134,7 @@ impl Visitor for FetchResponseVisitor<'_> {
             mark::TOP => self.scan.error = entry::fetch_top(bytes).0,
             mark::TOPIC_ID => {
                 if let Some(id) = bytes.first_chunk::<16>() {
-                    self.scan.topic = Some(
-                        self.core
-                            .fetch
-                            .topic_by_id(*id, &self.core.env.shared.catalog),
-                    );
+                    self.scan.topic = Some(self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog));
                 }
             }
             mark::PARTITION => {
@@ -186,22 +145,12 @@ impl Visitor for FetchResponseVisitor<'_> {
                 let mut partition = FetchedPartition::new(bytes);
                 if partition.error() == 0 {
                     let (hw, lso) = (partition.high_watermark(), partition.last_stable_offset());
-                    core.fetch.learn(
-                        topic.number,
-                        partition.index(),
-                        partition.log_start(),
-                        hw,
-                        lso,
-                    );
+                    core.fetch.learn(topic.number, partition.index(), partition.log_start(), hw, lso);
                 }
                 let mut emptied = false;
                 if !request.replica {
-                    let around = Around {
-                        now: core.now,
-                        conn: &core.conn,
-                        fetch: &core.fetch,
-                        shared: &core.env.shared,
-                    };
+                    let around =
+                        Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
                     core.chain.all(&around, |m, cx| {
                         emptied |= m.fetch_response_partition(cx, request, topic, &mut partition)
                     });
@@ -212,14 +161,7 @@ impl Visitor for FetchResponseVisitor<'_> {
         }
     }
 
-    fn blob(
-        &mut self,
-        mark: Mark,
-        _at: usize,
-        len: Option<usize>,
-        length: &mut [u8],
-        _peek: &[u8],
-    ) {
+    fn blob(&mut self, mark: Mark, _at: usize, len: Option<usize>, length: &mut [u8], _peek: &[u8]) {
         // librdkafka takes a null record set for a broken response: an emptied one is never null.
         if mark == mark::RECORDS && self.scan.emptied && len.is_none() {
             match length {
@@ -246,11 +188,7 @@ pub(super) struct HideNodes;
 
 impl Visitor for HideNodes {
     fn array(&mut self, mark: Mark, _at: usize, count: Option<usize>) -> Action {
-        if mark == mark::NODES && count.is_some_and(|n| n > 0) {
-            Action::Hide
-        } else {
-            Action::Keep
-        }
+        if mark == mark::NODES && count.is_some_and(|n| n > 0) { Action::Hide } else { Action::Keep }
     }
 }
 
@@ -292,9 +230,7 @@ impl Visitor for TopicsVisitor<'_> {
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
         if mark == mark::TOPIC && !self.scan.skip {
             self.scan.name.clear();
-            self.scan
-                .name
-                .push_str(&String::from_utf8_lossy(value.unwrap_or_default()));
+            self.scan.name.push_str(&String::from_utf8_lossy(value.unwrap_or_default()));
             self.scan.id = [0; 16];
         }
     }
@@ -322,16 +258,8 @@ impl Visitor for TopicsVisitor<'_> {
     }
 
     fn element_end(&mut self, mark: Mark) {
-        if mark == mark::TOPICS
-            && !self.scan.skip
-            && self.scan.error == 0
-            && !self.scan.name.is_empty()
-        {
-            self.core
-                .env
-                .shared
-                .catalog
-                .learn(&self.scan.name, self.scan.id, &self.scan.leaders);
+        if mark == mark::TOPICS && !self.scan.skip && self.scan.error == 0 && !self.scan.name.is_empty() {
+            self.core.env.shared.catalog.learn(&self.scan.name, self.scan.id, &self.scan.leaders);
         }
     }
 }

@@ -116,8 +116,7 @@ impl Window {
 }
 
 fn take() -> Vec<u8> {
-    POOL.with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| vec![0; WINDOW])
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; WINDOW])
 }
 
 fn give(buf: Vec<u8>) {

@@ -32,9 +32,7 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     pub fn now_ms() -> u64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64)
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
     }
 
     /// The command of Kafka's own tools that puts the group back where it was. Below the log start
@@ -74,25 +72,16 @@ impl Checkpoints {
     pub fn open(dir: &Path) -> Result<Checkpoints, StoreError> {
         let (log, contents) = Log::open(&dir.join(FILE), KIND, MAX_BYTES)?;
         if contents.cut > 0 {
-            tracing::warn!(
-                bytes = contents.cut,
-                "the end of {FILE} was torn or corrupt and has been cut"
-            );
+            tracing::warn!(bytes = contents.cut, "the end of {FILE} was torn or corrupt and has been cut");
         }
-        Ok(Checkpoints {
-            log: Some(Mutex::new(log)),
-        })
+        Ok(Checkpoints { log: Some(Mutex::new(log)) })
     }
 
     pub fn note(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let Some(log) = &self.log else { return Ok(()) };
-        let payload = serde_json::to_vec(checkpoint).map_err(|e| StoreError::Io {
-            path: FILE.into(),
-            source: e.into(),
-        })?;
-        log.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append(&payload)
+        let payload =
+            serde_json::to_vec(checkpoint).map_err(|e| StoreError::Io { path: FILE.into(), source: e.into() })?;
+        log.lock().unwrap_or_else(PoisonError::into_inner).append(&payload)
     }
 }
 
@@ -108,11 +97,7 @@ pub fn read(dir: &Path) -> Result<Vec<Checkpoint>, StoreError> {
     let mut all = Vec::new();
     for file in files {
         let records = log::read(&file, KIND)?.records;
-        all.extend(
-            records
-                .iter()
-                .filter_map(|r| serde_json::from_slice::<Checkpoint>(r).ok()),
-        );
+        all.extend(records.iter().filter_map(|r| serde_json::from_slice::<Checkpoint>(r).ok()));
     }
     all.sort_by_key(|c| c.time_ms);
     Ok(all)
@@ -136,9 +121,6 @@ mod tests {
         };
         Checkpoints::open(dir.path()).unwrap().note(&c).unwrap();
         assert_eq!(read(dir.path()).unwrap(), std::slice::from_ref(&c));
-        assert!(
-            c.way_back("k:9092")
-                .contains("--group billing --topic orders:3 --reset-offsets --to-offset 62129856")
-        );
+        assert!(c.way_back("k:9092").contains("--group billing --topic orders:3 --reset-offsets --to-offset 62129856"));
     }
 }

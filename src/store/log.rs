@@ -35,10 +35,7 @@ pub struct Contents {
 
 /// Reads a file. One that does not exist is empty.
 pub fn read(path: &Path, kind: u8) -> Result<Contents, StoreError> {
-    let io = |source| StoreError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
@@ -46,31 +43,19 @@ pub fn read(path: &Path, kind: u8) -> Result<Contents, StoreError> {
     };
     if bytes.len() < HEADER {
         // Torn while it was made: nothing was promised yet.
-        return Ok(Contents {
-            cut: bytes.len() as u64,
-            ..Contents::default()
-        });
+        return Ok(Contents { cut: bytes.len() as u64, ..Contents::default() });
     }
     match bytes.first_chunk::<HEADER>() {
         Some([m @ .., k, format]) if m == MAGIC && *k == kind => {
             if *format > FORMAT {
-                return Err(StoreError::TooNew {
-                    path: path.to_owned(),
-                    found: *format,
-                    known: FORMAT,
-                });
+                return Err(StoreError::TooNew { path: path.to_owned(), found: *format, known: FORMAT });
             }
         }
         _ => {
-            return Err(StoreError::Foreign {
-                path: path.to_owned(),
-            });
+            return Err(StoreError::Foreign { path: path.to_owned() });
         }
     }
-    let mut contents = Contents {
-        sound: HEADER as u64,
-        ..Contents::default()
-    };
+    let mut contents = Contents { sound: HEADER as u64, ..Contents::default() };
     let mut rest = bytes.get(HEADER..).unwrap_or_default();
     while let Some((payload, behind)) = record(rest) {
         contents.records.push(payload.to_vec());
@@ -115,16 +100,9 @@ pub struct Log {
 impl Log {
     /// Opens or makes a file, cuts what is torn, and says what it held.
     pub fn open(path: &Path, kind: u8, max_bytes: u64) -> Result<(Log, Contents), StoreError> {
-        let io = |source| StoreError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| StoreError::Io { path: path.to_owned(), source };
         let contents = read(path, kind)?;
-        let mut file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(io)?;
+        let mut file = File::options().create(true).append(true).open(path).map_err(io)?;
         if contents.cut > 0 || contents.sound == 0 {
             file.set_len(contents.sound).map_err(io)?;
         }
@@ -133,16 +111,7 @@ impl Log {
             file.write_all(&header(kind)).map_err(io)?;
             bytes = HEADER as u64;
         }
-        Ok((
-            Log {
-                path: path.to_owned(),
-                file,
-                kind,
-                bytes,
-                max_bytes,
-            },
-            contents,
-        ))
+        Ok((Log { path: path.to_owned(), file, kind, bytes, max_bytes }, contents))
     }
 
     pub fn bytes(&self) -> u64 {
@@ -151,10 +120,7 @@ impl Log {
 
     /// Appends a record; when this returns, `kill -9` does not lose it any more.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), StoreError> {
-        let io = |source| StoreError::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| StoreError::Io { path: self.path.clone(), source };
         let mut out = Vec::with_capacity(RECORD + payload.len());
         framed(&mut out, payload);
         if let Err(e) = self.file.write_all(&out) {
@@ -163,18 +129,11 @@ impl Log {
             return Err(io(e));
         }
         self.bytes += out.len() as u64;
-        if self.bytes > self.max_bytes {
-            self.drop_older_half()
-        } else {
-            Ok(())
-        }
+        if self.bytes > self.max_bytes { self.drop_older_half() } else { Ok(()) }
     }
 
     fn drop_older_half(&mut self) -> Result<(), StoreError> {
-        let io = |source| StoreError::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| StoreError::Io { path: self.path.clone(), source };
         let records = read(&self.path, self.kind)?.records;
         let mut out = header(self.kind);
         let mut keep = self.max_bytes / 2;
@@ -213,17 +172,9 @@ mod tests {
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             let (mut log, contents) = Log::open(&path, 7, 1 << 20).unwrap();
-            assert_eq!(
-                contents.records.len(),
-                ends.iter().filter(|e| **e <= cut).count(),
-                "{cut}"
-            );
+            assert_eq!(contents.records.len(), ends.iter().filter(|e| **e <= cut).count(), "{cut}");
             log.append(b"after").unwrap();
-            assert_eq!(
-                read(&path, 7).unwrap().records.last().unwrap(),
-                b"after",
-                "{cut}"
-            );
+            assert_eq!(read(&path, 7).unwrap().records.last().unwrap(), b"after", "{cut}");
         }
     }
 
@@ -246,15 +197,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         fs::write(&path, b"something else").unwrap();
-        assert!(matches!(
-            Log::open(&path, 7, 1000),
-            Err(StoreError::Foreign { .. })
-        ));
+        assert!(matches!(Log::open(&path, 7, 1000), Err(StoreError::Foreign { .. })));
         fs::write(&path, b"kmend\0\x07\x09").unwrap();
-        assert!(matches!(
-            Log::open(&path, 7, 1000),
-            Err(StoreError::TooNew { found: 9, .. })
-        ));
+        assert!(matches!(Log::open(&path, 7, 1000), Err(StoreError::TooNew { found: 9, .. })));
         fs::write(&path, b"kmend\0\x07\x01\x01\0\0\0\0\0\0\0x").unwrap();
         assert_eq!(Log::open(&path, 7, 1000).unwrap().1.records.len(), 0);
     }

@@ -92,10 +92,7 @@ impl Dialer {
 
     /// A connection to one of these, tried in turn; says to which. The error is that of the last
     /// address that was really tried.
-    pub async fn dial_any(
-        &self,
-        addresses: &[HostPort],
-    ) -> Result<(Transport, HostPort), DialError> {
+    pub async fn dial_any(&self, addresses: &[HostPort]) -> Result<(Transport, HostPort), DialError> {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut failure = DialError::NoAddress;
         for step in 0..addresses.len() {
@@ -119,37 +116,23 @@ impl Dialer {
 
     async fn attempt(&self, address: &HostPort, start: Instant) -> Result<Transport, DialError> {
         let settings = self.settings.load_full();
-        let limit = Limit {
-            address,
-            after: settings.connect_timeout,
-            deadline: start + settings.connect_timeout,
-        };
+        let limit = Limit { address, after: settings.connect_timeout, deadline: start + settings.connect_timeout };
         let resolve = self.resolver.resolve(address);
         let found = limit
             .hold(Step::Dns, resolve)
             .await?
-            .map_err(|source| DialError::Dns {
-                address: address.clone(),
-                source,
-            })?;
+            .map_err(|source| DialError::Dns { address: address.clone(), source })?;
         let stream = limit
             .hold(Step::Tcp, connect::connect(&found))
             .await?
-            .map_err(|source| DialError::Tcp {
-                address: address.clone(),
-                source,
-            })?;
+            .map_err(|source| DialError::Tcp { address: address.clone(), source })?;
         let Some(tls) = &settings.tls else {
             return Ok(Transport::Plain(stream));
         };
         let stream = limit
             .hold(Step::Tls, tls.connect(&address.host, stream))
             .await?
-            .map_err(|source| DialError::Tls {
-                address: address.clone(),
-                hint: tls::hint(&source),
-                source,
-            })?;
+            .map_err(|source| DialError::Tls { address: address.clone(), hint: tls::hint(&source), source })?;
         Ok(Transport::Tls(Box::new(stream)))
     }
 
@@ -162,10 +145,7 @@ impl Dialer {
             failures.remove(address);
             return Ok(());
         }
-        Err(DialError::Recent {
-            address: address.clone(),
-            reason: failure.reason.clone(),
-        })
+        Err(DialError::Recent { address: address.clone(), reason: failure.reason.clone() })
     }
 
     fn remember(&self, address: &HostPort, reason: String) {
@@ -187,13 +167,11 @@ struct Limit<'a> {
 
 impl Limit<'_> {
     async fn hold<F: Future>(&self, step: Step, work: F) -> Result<F::Output, DialError> {
-        timeout_at(self.deadline, work)
-            .await
-            .map_err(|_| DialError::Timeout {
-                address: self.address.clone(),
-                step,
-                after: self.after,
-            })
+        timeout_at(self.deadline, work).await.map_err(|_| DialError::Timeout {
+            address: self.address.clone(),
+            step,
+            after: self.after,
+        })
     }
 }
 

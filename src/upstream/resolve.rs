@@ -97,10 +97,7 @@ async fn look_up(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
     let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await?;
     let addresses: Vec<_> = found.collect();
     if addresses.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name has no addresses",
-        ));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses"));
     }
     Ok(addresses)
 }

@@ -22,9 +22,7 @@ pub(super) struct Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls")
-            .field("server_name", &self.server_name)
-            .finish_non_exhaustive()
+        f.debug_struct("Tls").field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }
 
@@ -39,32 +37,19 @@ impl Tls {
         let config = match (&settings.cert_file, &settings.key_file) {
             (None, None) => builder.with_no_client_auth(),
             (Some(cert_file), Some(key_file)) => builder
-                .with_client_auth_cert(
-                    certificates("cert_file", cert_file)?,
-                    private_key(key_file)?,
-                )
+                .with_client_auth_cert(certificates("cert_file", cert_file)?, private_key(key_file)?)
                 .map_err(UpstreamError::ClientCert)?,
             _ => return Err(UpstreamError::HalfClientCert),
         };
         let server_name = settings
             .server_name
             .as_ref()
-            .map(|name| {
-                ServerName::try_from(name.clone())
-                    .map_err(|_| UpstreamError::ServerName(name.clone()))
-            })
+            .map(|name| ServerName::try_from(name.clone()).map_err(|_| UpstreamError::ServerName(name.clone())))
             .transpose()?;
-        Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
-            server_name,
-        })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), server_name })
     }
 
-    pub(super) async fn connect(
-        &self,
-        host: &str,
-        stream: TcpStream,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.trim_end_matches('.').to_owned())
@@ -83,12 +68,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, UpstreamError> {
     roots.add_parsable_certificates(native.certs);
     if let Some(path) = ca_file {
         for certificate in certificates("ca_file", path)? {
-            roots
-                .add(certificate)
-                .map_err(|source| UpstreamError::Root {
-                    path: path.to_owned(),
-                    source,
-                })?;
+            roots.add(certificate).map_err(|source| UpstreamError::Root { path: path.to_owned(), source })?;
         }
     }
     if roots.is_empty() {
@@ -97,25 +77,12 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, UpstreamError> {
     Ok(roots)
 }
 
-fn certificates(
-    key: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
-    let unreadable = |source| UpstreamError::Pem {
-        key,
-        path: path.to_owned(),
-        source,
-    };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .map_err(unreadable)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable)?;
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
+    let unreadable = |source| UpstreamError::Pem { key, path: path.to_owned(), source };
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
     if certificates.is_empty() {
-        return Err(UpstreamError::Empty {
-            key,
-            path: path.to_owned(),
-            wanted: "certificate",
-        });
+        return Err(UpstreamError::Empty { key, path: path.to_owned(), wanted: "certificate" });
     }
     Ok(certificates)
 }
@@ -127,21 +94,14 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, UpstreamError> {
             path: path.to_owned(),
             wanted: "private key (encrypted ones are not read)",
         },
-        source => UpstreamError::Pem {
-            key: "key_file",
-            path: path.to_owned(),
-            source,
-        },
+        source => UpstreamError::Pem { key: "key_file", path: path.to_owned(), source },
     })
 }
 
 /// What a person may do about a handshake that failed.
 pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
     const PLAIN: &str = "does the broker speak plaintext? then set upstream.tls.enabled: false";
-    let Some(error) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    else {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Some(PLAIN),
             _ => None,

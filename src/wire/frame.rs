@@ -55,19 +55,7 @@ fn is_tls(p: [u8; PREFIX]) -> bool {
 }
 
 fn is_http(p: [u8; PREFIX]) -> bool {
-    matches!(
-        &p,
-        b"GET "
-            | b"POST"
-            | b"PUT "
-            | b"HEAD"
-            | b"DELE"
-            | b"OPTI"
-            | b"PATC"
-            | b"CONN"
-            | b"PRI "
-            | b"HTTP"
-    )
+    matches!(&p, b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"PRI " | b"HTTP")
 }
 
 #[cfg(test)]
@@ -80,15 +68,9 @@ mod tests {
         assert_eq!(check([0, 0, 0, 20], 8, max), Ok(20));
         assert_eq!(check([0, 0, 0, 0], 8, max), Err(FrameError::TooShort(0)));
         assert_eq!(check([0, 0, 0, 0], 0, max), Ok(0));
-        assert_eq!(
-            check([0xff, 0xff, 0xff, 0xff], 0, max),
-            Err(FrameError::Negative(-1))
-        );
+        assert_eq!(check([0xff, 0xff, 0xff, 0xff], 0, max), Err(FrameError::Negative(-1)));
         assert_eq!(check(*b"GET ", 8, max), Err(FrameError::Http));
         assert_eq!(check([0x16, 3, 1, 2], 8, max), Err(FrameError::Tls));
-        assert_eq!(
-            check([0x10, 0, 0, 0], 8, max),
-            Err(FrameError::TooLong(0x1000_0000, max))
-        );
+        assert_eq!(check([0x10, 0, 0, 0], 8, max), Err(FrameError::TooLong(0x1000_0000, max)));
     }
 }

@@ -60,38 +60,20 @@ pub fn request(frame: &[u8], total: usize) -> Result<RequestHead, HeadError> {
     if api.is_flexible(version) {
         body = skip_tags(frame, body, total)?;
     }
-    Ok(RequestHead {
-        api,
-        version,
-        correlation,
-        client_id,
-        body,
-    })
+    Ok(RequestHead { api, version, correlation, client_id, body })
 }
 
 /// Where a response's body starts, counted from the start of the frame.
-pub fn response_body(
-    frame: &[u8],
-    total: usize,
-    api: ApiKey,
-    version: i16,
-) -> Result<usize, HeadError> {
+pub fn response_body(frame: &[u8], total: usize, api: ApiKey, version: i16) -> Result<usize, HeadError> {
     if total < RESPONSE_FIXED {
         return Err(HeadError::Malformed);
     }
-    if api.response_header_has_tags(version) {
-        skip_tags(frame, RESPONSE_FIXED, total)
-    } else {
-        Ok(RESPONSE_FIXED)
-    }
+    if api.response_header_has_tags(version) { skip_tags(frame, RESPONSE_FIXED, total) } else { Ok(RESPONSE_FIXED) }
 }
 
 /// The correlation id of a response that has at least [`RESPONSE_FIXED`] bytes.
 pub fn correlation(frame: &[u8]) -> Option<i32> {
-    frame
-        .get(4..8)?
-        .first_chunk::<4>()
-        .map(|b| i32::from_be_bytes(*b))
+    frame.get(4..8)?.first_chunk::<4>().map(|b| i32::from_be_bytes(*b))
 }
 
 /// The end of the tagged fields that start at `at`.
@@ -101,10 +83,7 @@ fn skip_tags(frame: &[u8], at: usize, total: usize) -> Result<usize, HeadError> 
     for _ in 0..count {
         uvarint(frame, &mut at, total)?;
         let size = uvarint(frame, &mut at, total)? as usize;
-        at = at
-            .checked_add(size)
-            .filter(|end| *end <= total)
-            .ok_or(HeadError::Malformed)?;
+        at = at.checked_add(size).filter(|end| *end <= total).ok_or(HeadError::Malformed)?;
         if frame.len() < at {
             return Err(HeadError::Incomplete(at));
         }
@@ -139,15 +118,9 @@ mod tests {
         let null = frame(&[0, 3, 0, 12, 0, 0, 0, 7, 0xff, 0xff, 0, 9]);
         for (f, body) in [(v1, 16), (v2, 21), (null, 15)] {
             let head = request(&f, f.len()).unwrap();
-            assert_eq!(
-                (head.api, head.correlation, head.body),
-                (ApiKey::METADATA, 7, body)
-            );
+            assert_eq!((head.api, head.correlation, head.body), (ApiKey::METADATA, 7, body));
             for cut in 0..body {
-                assert!(
-                    matches!(request(&f[..cut], f.len()), Err(HeadError::Incomplete(n)) if n > cut),
-                    "{cut}"
-                );
+                assert!(matches!(request(&f[..cut], f.len()), Err(HeadError::Incomplete(n)) if n > cut), "{cut}");
             }
         }
     }

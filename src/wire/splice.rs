@@ -16,8 +16,7 @@ pub struct Splice {
 /// Applies `splices` (ascending, apart) to `front`, the first bytes of a frame of `total` bytes, and
 /// corrects the size prefix.
 pub fn apply(front: &[u8], total: usize, splices: &[Splice]) -> Vec<u8> {
-    let mut out =
-        Vec::with_capacity(front.len() + splices.iter().map(|s| s.with.len()).sum::<usize>());
+    let mut out = Vec::with_capacity(front.len() + splices.iter().map(|s| s.with.len()).sum::<usize>());
     let mut from = 0;
     for s in splices {
         out.extend_from_slice(front.get(from..s.at).unwrap_or_default());
@@ -73,20 +72,8 @@ impl Visitor for Addresses {
         let text = || String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
         if mark == mark::HOST {
             let bytes = value.map_or(0, <[u8]>::len);
-            let host_len = bytes
-                + if self.compact {
-                    varint::len(bytes as u32 + 1)
-                } else {
-                    2
-                };
-            self.nodes.push(NodeAt {
-                id: self.id,
-                host: text(),
-                port: 0,
-                host_at: at,
-                host_len,
-                port_at: 0,
-            });
+            let host_len = bytes + if self.compact { varint::len(bytes as u32 + 1) } else { 2 };
+            self.nodes.push(NodeAt { id: self.id, host: text(), port: 0, host_at: at, host_len, port_at: 0 });
         } else if mark == mark::CLUSTER_ID {
             self.cluster_id = value.map(|_| text());
         }
@@ -105,18 +92,12 @@ pub type Advertised = (String, u16);
 
 impl Addresses {
     pub fn new(api: ApiKey, version: i16) -> Addresses {
-        Addresses {
-            compact: api.is_flexible(version),
-            ..Addresses::default()
-        }
+        Addresses { compact: api.is_flexible(version), ..Addresses::default() }
     }
 
     /// The splices that put `advertise`'s answers in place of the addresses that were found. Nodes
     /// without an address (`-1`, no host: "coordinator not available") stay.
-    pub fn splices<E>(
-        &self,
-        mut advertise: impl FnMut(&NodeAt) -> Result<Advertised, E>,
-    ) -> Result<Vec<Splice>, E> {
+    pub fn splices<E>(&self, mut advertise: impl FnMut(&NodeAt) -> Result<Advertised, E>) -> Result<Vec<Splice>, E> {
         let mut splices = Vec::with_capacity(2 * self.nodes.len());
         for node in self.nodes.iter().filter(|n| !n.host.is_empty()) {
             let (host, port) = advertise(node)?;
@@ -127,16 +108,8 @@ impl Addresses {
                 with.extend_from_slice(&(host.len() as i16).to_be_bytes());
             }
             with.extend_from_slice(host.as_bytes());
-            splices.push(Splice {
-                at: node.host_at,
-                len: node.host_len,
-                with,
-            });
-            splices.push(Splice {
-                at: node.port_at,
-                len: 4,
-                with: i32::from(port).to_be_bytes().to_vec(),
-            });
+            splices.push(Splice { at: node.host_at, len: node.host_len, with });
+            splices.push(Splice { at: node.port_at, len: 4, with: i32::from(port).to_be_bytes().to_vec() });
         }
         Ok(splices)
     }
@@ -168,23 +141,12 @@ pub fn rewrite<E>(
             inner.extend_from_slice(frame.get(content..content + size).unwrap_or_default());
             let total = inner.len();
             let mut nodes = Addresses::new(api, version);
-            walk::whole(layout::node_endpoints(), &mut inner, 4, &mut nodes)
-                .map_err(RewriteError::Walk)?;
-            let new = apply(
-                &inner,
-                total,
-                &nodes
-                    .splices(&mut advertise)
-                    .map_err(RewriteError::Advertise)?,
-            );
+            walk::whole(layout::node_endpoints(), &mut inner, 4, &mut nodes).map_err(RewriteError::Walk)?;
+            let new = apply(&inner, total, &nodes.splices(&mut advertise).map_err(RewriteError::Advertise)?);
             let mut with = vec![0];
             varint::write(&mut with, new.len() as u32 - 4);
             with.extend_from_slice(new.get(4..).unwrap_or_default());
-            vec![Splice {
-                at,
-                len: content + size - at,
-                with,
-            }]
+            vec![Splice { at, len: content + size - at, with }]
         }
     };
     Ok((!splices.is_empty()).then(|| apply(frame, frame.len(), &splices)))

@@ -26,11 +26,7 @@ pub fn read(buf: &[u8]) -> Uvarint {
             };
         }
     }
-    if buf.len() >= MAX_LEN {
-        Uvarint::Invalid
-    } else {
-        Uvarint::Incomplete
-    }
+    if buf.len() >= MAX_LEN { Uvarint::Invalid } else { Uvarint::Incomplete }
 }
 
 /// Bytes of the shortest encoding.
@@ -69,20 +65,7 @@ mod tests {
 
     #[test]
     fn round_trips_and_knows_its_length() {
-        for v in [
-            0,
-            1,
-            127,
-            128,
-            300,
-            16_383,
-            16_384,
-            2_097_151,
-            2_097_152,
-            268_435_455,
-            268_435_456,
-            u32::MAX,
-        ] {
+        for v in [0, 1, 127, 128, 300, 16_383, 16_384, 2_097_151, 2_097_152, 268_435_455, 268_435_456, u32::MAX] {
             let mut out = Vec::new();
             write(&mut out, v);
             assert_eq!(out.len(), len(v));
@@ -102,9 +85,6 @@ mod tests {
     fn refuses_what_is_too_long() {
         assert_eq!(read(&[0x80, 0x80, 0x80, 0x80, 0x80]), Uvarint::Invalid);
         assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x7f]), Uvarint::Invalid);
-        assert_eq!(
-            read(&[0xff, 0xff, 0xff, 0xff, 0x0f]),
-            Uvarint::Value(u32::MAX, 5)
-        );
+        assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x0f]), Uvarint::Value(u32::MAX, 5));
     }
 }

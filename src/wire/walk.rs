@@ -26,18 +26,9 @@ pub enum Op {
     /// STRING or COMPACT_STRING, nullable or not.
     Str { mark: Mark, compact: bool },
     /// BYTES, RECORDS or their compact forms: the length and the first `peek` bytes are shown.
-    Blob {
-        mark: Mark,
-        compact: bool,
-        peek: usize,
-    },
+    Blob { mark: Mark, compact: bool, peek: usize },
     /// ARRAY or COMPACT_ARRAY; no element is shorter than `min` bytes.
-    Array {
-        mark: Mark,
-        compact: bool,
-        min: usize,
-        body: Vec<Op>,
-    },
+    Array { mark: Mark, compact: bool, min: usize, body: Vec<Op> },
     /// Tagged fields; contents are skipped.
     Tags { mark: Mark },
     /// Whatever is left: for messages of which only the front matters.
@@ -63,15 +54,7 @@ pub trait Visitor {
     /// `at` is where the length stands, `value` is `None` for null.
     fn string(&mut self, _mark: Mark, _at: usize, _value: Option<&[u8]>) {}
     /// `len` is `None` for null; `length` are the bytes of the length itself.
-    fn blob(
-        &mut self,
-        _mark: Mark,
-        _at: usize,
-        _len: Option<usize>,
-        _length: &mut [u8],
-        _peek: &[u8],
-    ) {
-    }
+    fn blob(&mut self, _mark: Mark, _at: usize, _len: Option<usize>, _length: &mut [u8], _peek: &[u8]) {}
     fn array(&mut self, _mark: Mark, _at: usize, _count: Option<usize>) -> Action {
         Action::Keep
     }
@@ -142,22 +125,8 @@ enum Unit {
 impl Walker {
     /// A walk over the body that starts at `body` of a frame of `end` bytes.
     pub fn new(layout: &'static [Op], body: usize, end: usize) -> Walker {
-        let level = Level {
-            ops: layout,
-            pc: 0,
-            left: 0,
-            mark: Mark::NONE,
-        };
-        Walker {
-            levels: [level; DEPTH],
-            depth: 1,
-            tags: None,
-            skip: 0,
-            blank: false,
-            at: body,
-            end,
-            done: false,
-        }
+        let level = Level { ops: layout, pc: 0, left: 0, mark: Mark::NONE };
+        Walker { levels: [level; DEPTH], depth: 1, tags: None, skip: 0, blank: false, at: body, end, done: false }
     }
 
     /// Bytes that flow past before the next decision; the caller may move them without a look,
@@ -178,11 +147,7 @@ impl Walker {
     }
 
     /// Walks on over `buf`, whose first byte is at [`at`](Self::at).
-    pub fn step<V: Visitor + ?Sized>(
-        &mut self,
-        buf: &mut [u8],
-        visitor: &mut V,
-    ) -> Result<Progress, WalkError> {
+    pub fn step<V: Visitor + ?Sized>(&mut self, buf: &mut [u8], visitor: &mut V) -> Result<Progress, WalkError> {
         let usable = buf.len().min(self.end.saturating_sub(self.at));
         let Some(buf) = buf.get_mut(..usable) else {
             return Err(WalkError::Short(self.at));
@@ -206,10 +171,7 @@ impl Walker {
             }
             if self.done {
                 return if self.at == self.end {
-                    Ok(Progress {
-                        consumed: pos,
-                        need: None,
-                    })
+                    Ok(Progress { consumed: pos, need: None })
                 } else {
                     Err(WalkError::Trailing(self.at))
                 };
@@ -231,10 +193,7 @@ impl Walker {
         if need > self.end.saturating_sub(self.at) {
             return Err(WalkError::Short(self.end));
         }
-        Ok(Progress {
-            consumed,
-            need: Some(need),
-        })
+        Ok(Progress { consumed, need: Some(need) })
     }
 
     /// Bytes of the frame from here on.
@@ -243,11 +202,7 @@ impl Walker {
     }
 
     fn unit<V: Visitor + ?Sized>(&mut self, buf: &mut [u8], v: &mut V) -> Result<Unit, WalkError> {
-        let Some(level) = self
-            .depth
-            .checked_sub(1)
-            .and_then(|d| self.levels.get_mut(d))
-        else {
+        let Some(level) = self.depth.checked_sub(1).and_then(|d| self.levels.get_mut(d)) else {
             self.done = true;
             return Ok(Unit::Took(0));
         };
@@ -265,10 +220,7 @@ impl Walker {
             return Ok(Unit::Took(0));
         };
         match op {
-            Op::Fixed {
-                mark: Mark::NONE,
-                len,
-            } => {
+            Op::Fixed { mark: Mark::NONE, len } => {
                 self.next();
                 self.pass(0, *len)
             }
@@ -281,17 +233,8 @@ impl Walker {
                 Ok(Unit::Took(*len))
             }
             Op::Str { mark, compact } => self.string(buf, *mark, *compact, v),
-            Op::Blob {
-                mark,
-                compact,
-                peek,
-            } => self.blob(buf, *mark, *compact, *peek, v),
-            Op::Array {
-                mark,
-                compact,
-                min,
-                body,
-            } => self.array(buf, *mark, *compact, *min, body, v),
+            Op::Blob { mark, compact, peek } => self.blob(buf, *mark, *compact, *peek, v),
+            Op::Array { mark, compact, min, body } => self.array(buf, *mark, *compact, *min, body, v),
             Op::Tags { mark } => self.tags(buf, *mark, v),
             Op::Rest => {
                 self.next();
@@ -302,20 +245,13 @@ impl Walker {
     }
 
     fn next(&mut self) {
-        if let Some(level) = self
-            .depth
-            .checked_sub(1)
-            .and_then(|d| self.levels.get_mut(d))
-        {
+        if let Some(level) = self.depth.checked_sub(1).and_then(|d| self.levels.get_mut(d)) {
             level.pc += 1;
         }
     }
 
     fn push(&mut self, level: Level) -> Result<(), WalkError> {
-        let slot = self
-            .levels
-            .get_mut(self.depth)
-            .ok_or(WalkError::Length(self.at))?;
+        let slot = self.levels.get_mut(self.depth).ok_or(WalkError::Length(self.at))?;
         *slot = level;
         self.depth += 1;
         Ok(())
@@ -357,9 +293,7 @@ impl Walker {
         };
         match value {
             -1 => Ok(Ok((None, n))),
-            v => usize::try_from(v)
-                .map(|v| Ok((Some(v), n)))
-                .map_err(|_| WalkError::Length(self.at)),
+            v => usize::try_from(v).map(|v| Ok((Some(v), n))).map_err(|_| WalkError::Length(self.at)),
         }
     }
 
@@ -449,20 +383,10 @@ impl Walker {
         }
         self.next();
         match body {
-            [
-                Op::Fixed {
-                    mark: Mark::NONE,
-                    len,
-                },
-            ] => self.pass(n, elements * len),
+            [Op::Fixed { mark: Mark::NONE, len }] => self.pass(n, elements * len),
             _ if elements == 0 => Ok(Unit::Took(n)),
             _ => {
-                self.push(Level {
-                    ops: body,
-                    pc: 0,
-                    left: elements - 1,
-                    mark,
-                })?;
+                self.push(Level { ops: body, pc: 0, left: elements - 1, mark })?;
                 Ok(Unit::Took(n))
             }
         }
@@ -473,10 +397,7 @@ impl Walker {
         // 1 array + 1 number of tags + 1 tag + k size + content = left
         let left = self.left();
         let k = (1..=varint::MAX_LEN)
-            .find(|k| {
-                left.checked_sub(3 + k)
-                    .is_some_and(|size| varint::len(size as u32) <= *k)
-            })
+            .find(|k| left.checked_sub(3 + k).is_some_and(|size| varint::len(size as u32) <= *k))
             .ok_or(WalkError::Length(self.at))?;
         let size = left - 3 - k;
         let Some(head) = buf.get_mut(..3 + k) else {
@@ -492,12 +413,7 @@ impl Walker {
         Ok(Unit::Took(3 + k))
     }
 
-    fn tags<V: Visitor + ?Sized>(
-        &mut self,
-        buf: &mut [u8],
-        mark: Mark,
-        v: &mut V,
-    ) -> Result<Unit, WalkError> {
+    fn tags<V: Visitor + ?Sized>(&mut self, buf: &mut [u8], mark: Mark, v: &mut V) -> Result<Unit, WalkError> {
         let number = |at: usize, buf: &[u8]| match varint::read(buf) {
             Uvarint::Value(v, n) => Ok(Ok((v, n))),
             Uvarint::Incomplete => Ok(Err(buf.len() + 1)),
@@ -576,10 +492,7 @@ pub fn front<V: Visitor + ?Sized>(
         return Ok(Err(body));
     };
     match walker.step(bytes, visitor) {
-        Ok(Progress {
-            consumed,
-            need: Some(need),
-        }) => Ok(Err(body + consumed + need)),
+        Ok(Progress { consumed, need: Some(need) }) => Ok(Err(body + consumed + need)),
         Ok(Progress { need: None, .. }) => Ok(Ok(end)),
         Err(WalkError::Trailing(at)) => Ok(Ok(at)),
         Err(e) => Err(e),

@@ -26,20 +26,10 @@ fn error_arrives(client: &str) {
     let kmend = Kmend::start(kafka(), |_| {});
     for servers in [kafka().servers(), kmend.listen.clone()] {
         let (topic, group) = prepare("above");
-        let app = case::start(
-            client,
-            Opts::consume(&servers, &topic, &group).with("RESET", "none"),
-        );
-        app.wait("the broker's error", Duration::from_secs(20), |c| {
-            !c.errors().is_empty()
-        });
+        let app = case::start(client, Opts::consume(&servers, &topic, &group).with("RESET", "none"));
+        app.wait("the broker's error", Duration::from_secs(20), |c| !c.errors().is_empty());
         assert!(app.handled(&topic, 0).is_empty());
-        assert_eq!(
-            kmend
-                .metrics()
-                .sum("kmend_offset_resets_total", &[("topic", &topic)]),
-            0.0
-        );
+        assert_eq!(kmend.metrics().sum("kmend_offset_resets_total", &[("topic", &topic)]), 0.0);
     }
 }
 
@@ -65,10 +55,7 @@ fn above_end_earliest_starts_over() {
     let kmend = Kmend::start(kafka(), |_| {});
     for servers in [kafka().servers(), kmend.listen.clone()] {
         let (topic, group) = prepare("above");
-        let app = case::start(
-            "java",
-            Opts::consume(&servers, &topic, &group).with("RESET", "earliest"),
-        );
+        let app = case::start("java", Opts::consume(&servers, &topic, &group).with("RESET", "earliest"));
         app.wait_handled(&topic, 0, 99, Duration::from_secs(20));
         assert_eq!(app.handled(&topic, 0).len(), 100);
     }
@@ -83,10 +70,7 @@ fn above_end_is_steered_by_an_explicit_policy() {
         c["menders"]["offset_reset"] = json!({ "topics": { topic.clone(): "earliest" } });
     });
     kmend.allow("above");
-    let app = case::start(
-        "java",
-        Opts::consume(&kmend.listen, &topic, &group).with("RESET", "latest"),
-    );
+    let app = case::start("java", Opts::consume(&kmend.listen, &topic, &group).with("RESET", "latest"));
     app.wait_handled(&topic, 0, 99, Duration::from_secs(20));
     assert_eq!(app.handled(&topic, 0), (0..100).collect::<Vec<i64>>());
     assert!(app.errors().is_empty(), "{}", app.story());

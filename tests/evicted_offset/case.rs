@@ -7,24 +7,12 @@ use crate::harness::{Client, Kafka, Kmend, Opts, eventually, slot, unique};
 use crate::scenario::{self, Scenario};
 
 /// The group protocol is part of the client here: `java-consumer` is Java with KIP-848.
-pub const CLIENTS: [&str; 8] = [
-    "java",
-    "java-consumer",
-    "librdkafka",
-    "franz-go",
-    "sarama",
-    "aiokafka",
-    "kafka-python",
-    "kafkajs",
-];
+pub const CLIENTS: [&str; 8] =
+    ["java", "java-consumer", "librdkafka", "franz-go", "sarama", "aiokafka", "kafka-python", "kafkajs"];
 
 /// The reset policies that a client has.
 pub fn resets(client: &str) -> &'static [&'static str] {
-    if client == "kafkajs" {
-        &["earliest", "latest"]
-    } else {
-        &["none", "earliest", "latest"]
-    }
+    if client == "kafkajs" { &["earliest", "latest"] } else { &["none", "earliest", "latest"] }
 }
 
 /// What became of the app.
@@ -68,15 +56,7 @@ pub fn start(client: &str, opts: Opts) -> Client {
 pub fn direct(kafka: &Kafka, client: &str, reset: &str, scenario: Scenario) -> Outcome {
     let _slot = slot();
     let topic = unique(&format!("direct-{client}"));
-    run(
-        kafka,
-        &kafka.servers(),
-        &topic,
-        client,
-        reset,
-        scenario,
-        Duration::from_secs(6),
-    )
+    run(kafka, &kafka.servers(), &topic, client, reset, scenario, Duration::from_secs(6))
 }
 
 /// Runs a case through kmend and checks everything that the design promises.
@@ -86,30 +66,10 @@ pub fn mended(kafka: &Kafka, client: &str, reset: &str, scenario: Scenario) -> O
     let kmend = Kmend::start(kafka, |_| {});
     // A mended offset is told to the operator; whether as WARN or INFO is not what is tested here.
     kmend.allow("evicted");
-    let outcome = run(
-        kafka,
-        &kmend.listen,
-        &topic,
-        client,
-        reset,
-        scenario,
-        Duration::from_secs(20),
-    );
-    assert_eq!(
-        outcome.verdict,
-        Verdict::Healed,
-        "{client} {reset} {scenario:?}: {outcome:#?}"
-    );
-    let errors: Vec<&String> = outcome
-        .errors
-        .iter()
-        .filter(|e| !excused(client, scenario, e))
-        .collect();
-    assert!(
-        errors.is_empty(),
-        "an error reached the app: {errors:?}\n{}",
-        outcome.story
-    );
+    let outcome = run(kafka, &kmend.listen, &topic, client, reset, scenario, Duration::from_secs(20));
+    assert_eq!(outcome.verdict, Verdict::Healed, "{client} {reset} {scenario:?}: {outcome:#?}");
+    let errors: Vec<&String> = outcome.errors.iter().filter(|e| !excused(client, scenario, e)).collect();
+    assert!(errors.is_empty(), "an error reached the app: {errors:?}\n{}", outcome.story);
     check_metrics(&kmend, &topic, scenario, &outcome);
     outcome
 }
@@ -117,9 +77,7 @@ pub fn mended(kafka: &Kafka, client: &str, reset: &str, scenario: Scenario) -> O
 /// sarama checks a committed offset by itself, before it fetches, so kmend learns from that very
 /// check that it is evicted: one failed session is what the design accepts (rule A8).
 fn excused(client: &str, scenario: Scenario, error: &str) -> bool {
-    client == "sarama"
-        && scenario == Scenario::Committed
-        && error.contains("outside the range of offsets")
+    client == "sarama" && scenario == Scenario::Committed && error.contains("outside the range of offsets")
 }
 
 /// One reset per partition, and exactly the records between position and log start skipped.
@@ -128,35 +86,15 @@ fn check_metrics(kmend: &Kmend, topic: &str, scenario: Scenario, outcome: &Outco
     let metrics = kmend.metrics();
     let resets = metrics.sum("kmend_offset_resets_total", &labels);
     let skipped = metrics.sum("kmend_offset_records_skipped_total", &labels) as i64;
-    let moved: Vec<&(i64, Vec<i64>)> = outcome
-        .moved
-        .iter()
-        .filter(|(at, starts)| starts.last() > Some(at))
-        .collect();
+    let moved: Vec<&(i64, Vec<i64>)> = outcome.moved.iter().filter(|(at, starts)| starts.last() > Some(at)).collect();
     if scenario == Scenario::MovingStart {
         assert!(resets >= 1.0, "no reset was counted");
-        let possible: Vec<i64> = moved
-            .iter()
-            .flat_map(|(at, starts)| starts.iter().map(move |s| s - at))
-            .collect();
-        assert!(
-            possible.contains(&skipped),
-            "{skipped} records counted as skipped, possible: {possible:?}"
-        );
+        let possible: Vec<i64> = moved.iter().flat_map(|(at, starts)| starts.iter().map(move |s| s - at)).collect();
+        assert!(possible.contains(&skipped), "{skipped} records counted as skipped, possible: {possible:?}");
     } else {
-        let expected: i64 = moved
-            .iter()
-            .map(|(at, starts)| starts[starts.len() - 1] - at)
-            .sum();
-        assert_eq!(
-            resets,
-            moved.len() as f64,
-            "kmend_offset_resets_total; moved: {moved:?}"
-        );
-        assert_eq!(
-            skipped, expected,
-            "kmend_offset_records_skipped_total; moved: {moved:?}"
-        );
+        let expected: i64 = moved.iter().map(|(at, starts)| starts[starts.len() - 1] - at).sum();
+        assert_eq!(resets, moved.len() as f64, "kmend_offset_resets_total; moved: {moved:?}");
+        assert_eq!(skipped, expected, "kmend_offset_records_skipped_total; moved: {moved:?}");
     }
 }
 
@@ -174,9 +112,7 @@ fn run(
     let all = 0..scenario.partitions();
     admin.create(topic, scenario.partitions(), scenario.config());
     scenario::prepare(scenario, &admin, topic, &group);
-    let opts = Opts::consume(servers, topic, &group)
-        .with("RESET", reset)
-        .with("CLIENT_ID", topic);
+    let opts = Opts::consume(servers, topic, &group).with("RESET", reset).with("CLIENT_ID", topic);
     let app = start(client, scenario.opts(opts));
     let starts = scenario::evict(scenario, &admin, topic, &app);
     let began = std::time::Instant::now();
@@ -192,16 +128,11 @@ fn run(
     let seconds = began.elapsed().as_secs_f64();
     // What comes later tells an app that skipped from one that is stuck.
     let later: Vec<i64> = all.clone().map(|p| admin.produce(topic, p, 20)).collect();
-    let goes_on = || {
-        all.clone()
-            .all(|p| app.handled(topic, p).contains(&(later[p as usize] + 19)))
-    };
+    let goes_on = || all.clone().all(|p| app.handled(topic, p).contains(&(later[p as usize] + 19)));
     eventually(patience, || !app.alive() || goes_on());
 
     let missed = all.clone().map(|p| missing(p, &wanted[p as usize])).sum();
-    let twice = |p: i32| {
-        app.handled(topic, p).len() != app.handled(topic, p).iter().collect::<BTreeSet<_>>().len()
-    };
+    let twice = |p: i32| app.handled(topic, p).len() != app.handled(topic, p).iter().collect::<BTreeSet<_>>().len();
     let verdict = match () {
         () if !app.alive() => Verdict::Died,
         () if !goes_on() => Verdict::Stuck,
@@ -211,21 +142,10 @@ fn run(
     };
     let position = |p: i32| {
         let end = *starts[p as usize].last().unwrap_or(&0);
-        let from = if scenario == Scenario::Committed {
-            100
-        } else {
-            0
-        };
-        app.handled(topic, p)
-            .into_iter()
-            .filter(|o| *o < end)
-            .max()
-            .map_or(from, |o| o + 1)
+        let from = if scenario == Scenario::Committed { 100 } else { 0 };
+        app.handled(topic, p).into_iter().filter(|o| *o < end).max().map_or(from, |o| o + 1)
     };
-    let moved = all
-        .clone()
-        .map(|p| (position(p), starts[p as usize].clone()))
-        .collect();
+    let moved = all.clone().map(|p| (position(p), starts[p as usize].clone())).collect();
     let errors = app.errors();
     let outcome = Outcome {
         verdict,

@@ -3,12 +3,7 @@
 //!
 //! `KMEND_MATRIX=1 cargo test --test evicted_offset matrix` runs everything by everything.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "../harness/mod.rs"]
 mod harness;

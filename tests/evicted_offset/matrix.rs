@@ -18,17 +18,11 @@ fn subset_touches_each_client_scenario_and_reset_policy() {
         for reset in resets(client) {
             // kafka-python and Java with KIP-848 have two of three each; the matrix has all.
             let enough = SUBSET.iter().filter(|c| c.0 == client).count() >= 3;
-            assert!(
-                enough || SUBSET.iter().any(|c| c.0 == client && c.1 == *reset),
-                "{client} with {reset}"
-            );
+            assert!(enough || SUBSET.iter().any(|c| c.0 == client && c.1 == *reset), "{client} with {reset}");
         }
     }
     for scenario in Scenario::ALL {
-        assert!(
-            SUBSET.iter().filter(|c| c.2 == scenario).count() >= 2,
-            "too few cases for {scenario:?}"
-        );
+        assert!(SUBSET.iter().filter(|c| c.2 == scenario).count() >= 2, "too few cases for {scenario:?}");
     }
 }
 
@@ -40,30 +34,20 @@ fn matrix() {
     }
     let cells: Vec<Cell> = CLIENTS
         .into_iter()
-        .flat_map(|c| {
-            resets(c)
-                .iter()
-                .flat_map(move |r| Scenario::ALL.map(|s| (c, *r, s)))
-        })
+        .flat_map(|c| resets(c).iter().flat_map(move |r| Scenario::ALL.map(|s| (c, *r, s))))
         .collect();
     let (next, done) = (Mutex::new(cells.iter()), Mutex::new(Vec::new()));
     std::thread::scope(|threads| {
         for _ in 0..2 {
             threads.spawn(|| {
                 loop {
-                    let cell = next
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .next()
-                        .copied();
+                    let cell = next.lock().unwrap_or_else(|e| e.into_inner()).next().copied();
                     let Some((client, reset, scenario)) = cell else {
                         break;
                     };
                     let direct = cell_text(|| case::direct(kafka(), client, reset, scenario));
                     let mended = cell_text(|| case::mended(kafka(), client, reset, scenario));
-                    println!(
-                        "{client} {reset} {scenario:?}: directly {direct}; through kmend {mended}"
-                    );
+                    println!("{client} {reset} {scenario:?}: directly {direct}; through kmend {mended}");
                     let line = ((client, reset, scenario), direct, mended);
                     done.lock().unwrap_or_else(|e| e.into_inner()).push(line);
                 }
@@ -71,32 +55,16 @@ fn matrix() {
         }
     });
     let done = done.into_inner().expect("all cells");
-    let failed: Vec<_> = done
-        .iter()
-        .filter(|(_, _, m)| !m.starts_with("healed"))
-        .collect();
+    let failed: Vec<_> = done.iter().filter(|(_, _, m)| !m.starts_with("healed")).collect();
     std::fs::write(root().join("docs/matrix.md"), report(&cells, &done)).expect("docs/matrix.md");
-    assert!(
-        failed.is_empty(),
-        "{} of {} cells failed: {failed:#?}",
-        failed.len(),
-        cells.len()
-    );
+    assert!(failed.is_empty(), "{} of {} cells failed: {failed:#?}", failed.len(), cells.len());
 }
 
 fn cell_text(run: impl FnOnce() -> case::Outcome) -> String {
     match catch_unwind(std::panic::AssertUnwindSafe(run)) {
         Err(e) => {
             let text = e.downcast_ref::<String>().map_or("panic", String::as_str);
-            format!(
-                "FAILED: {}",
-                text.lines()
-                    .next()
-                    .unwrap_or("")
-                    .chars()
-                    .take(160)
-                    .collect::<String>()
-            )
+            format!("FAILED: {}", text.lines().next().unwrap_or("").chars().take(160).collect::<String>())
         }
         Ok(o) => match o.verdict {
             case::Verdict::Healed => format!("healed in {:.1} s", o.seconds),
@@ -117,11 +85,7 @@ fn report(cells: &[Cell], done: &[(Cell, String, String)]) -> String {
     );
     for cell in cells {
         if let Some((_, direct, mended)) = done.iter().find(|(c, _, _)| c == cell) {
-            let _ = writeln!(
-                text,
-                "| {} | {} | {:?} | {direct} | {mended} |",
-                cell.0, cell.1, cell.2
-            );
+            let _ = writeln!(text, "| {} | {} | {:?} | {direct} | {mended} |", cell.0, cell.1, cell.2);
         }
     }
     text

@@ -29,16 +29,8 @@ pub enum Scenario {
 use Scenario::*;
 
 impl Scenario {
-    pub const ALL: [Scenario; 8] = [
-        Paused,
-        Running,
-        Committed,
-        Expired,
-        ThreePartitions,
-        MovingStart,
-        Compacted,
-        Aborted,
-    ];
+    pub const ALL: [Scenario; 8] =
+        [Paused, Running, Committed, Expired, ThreePartitions, MovingStart, Compacted, Aborted];
 
     pub fn partitions(self) -> i32 {
         if self == ThreePartitions { 3 } else { 1 }
@@ -82,15 +74,7 @@ pub fn prepare(scenario: Scenario, admin: &Admin, topic: &str, group: &str) {
                 admin.delete_records(topic, p, 400);
             }
             Running => {
-                admin.produce_batches(
-                    topic,
-                    p,
-                    Batch {
-                        n: 2000,
-                        bytes: 500,
-                        ..Batch::default()
-                    },
-                );
+                admin.produce_batches(topic, p, Batch { n: 2000, bytes: 500, ..Batch::default() });
                 admin.commit(group, topic, p, 0);
             }
             _ => {
@@ -107,9 +91,7 @@ pub fn evict(scenario: Scenario, admin: &Admin, topic: &str, app: &Client) -> Ve
     match scenario {
         Committed => return vec![vec![400]],
         Running => {
-            app.wait("100 records", Duration::from_secs(30), |c| {
-                c.handled(topic, 0).len() >= 100 || !c.alive()
-            });
+            app.wait("100 records", Duration::from_secs(30), |c| c.handled(topic, 0).len() >= 100 || !c.alive());
             return vec![vec![admin.delete_records(topic, 0, 1500)]];
         }
         _ => {}
@@ -118,10 +100,7 @@ pub fn evict(scenario: Scenario, admin: &Admin, topic: &str, app: &Client) -> Ve
         app.wait_handled(topic, p, 99, Duration::from_secs(30));
     }
     app.freeze();
-    let starts: Vec<Vec<i64>> = all
-        .clone()
-        .map(|p| vec![replace(scenario, admin, topic, p)])
-        .collect();
+    let starts: Vec<Vec<i64>> = all.clone().map(|p| vec![replace(scenario, admin, topic, p)]).collect();
     app.thaw();
     if scenario == MovingStart {
         // Into the time in which the first log start is being looked up.
@@ -149,32 +128,11 @@ fn replace(scenario: Scenario, admin: &Admin, topic: &str, p: i32) -> i64 {
             admin.delete_records(topic, p, 400)
         }
         Compacted => {
-            admin.produce_batches(
-                topic,
-                p,
-                Batch {
-                    n: 500,
-                    keys: 100,
-                    ..Batch::default()
-                },
-            );
+            admin.produce_batches(topic, p, Batch { n: 500, keys: 100, ..Batch::default() });
             wait_for("compaction", Duration::from_secs(30), || {
                 // Only a segment that is not written to any more is cleaned, and only a new record ends it.
-                admin.produce_batches(
-                    topic,
-                    p,
-                    Batch {
-                        n: 1,
-                        keys: 1,
-                        ..Batch::default()
-                    },
-                );
-                let gap = || {
-                    !admin
-                        .read(topic, p, false)
-                        .iter()
-                        .any(|o| (200..450).contains(o))
-                };
+                admin.produce_batches(topic, p, Batch { n: 1, keys: 1, ..Batch::default() });
+                let gap = || !admin.read(topic, p, false).iter().any(|o| (200..450).contains(o));
                 eventually(Duration::from_millis(400), gap).then_some(())
             });
             admin.delete_records(topic, p, 300)

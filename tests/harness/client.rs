@@ -12,15 +12,7 @@ use super::setup::{place, root};
 use super::wait::{eventually, wait_for};
 
 /// Every client. `java` is the newest one.
-pub const ALL: [&str; 7] = [
-    "java",
-    "librdkafka",
-    "franz-go",
-    "sarama",
-    "aiokafka",
-    "kafka-python",
-    "kafkajs",
-];
+pub const ALL: [&str; 7] = ["java", "librdkafka", "franz-go", "sarama", "aiokafka", "kafka-python", "kafkajs"];
 
 /// What an app is told: the variables of the contract.
 #[derive(Debug, Clone, Default)]
@@ -29,18 +21,12 @@ pub struct Opts(Vec<(&'static str, String)>);
 impl Opts {
     /// A consumer in a group.
     pub fn consume(bootstrap: &str, topic: &str, group: &str) -> Opts {
-        Opts::default()
-            .with("BOOTSTRAP", bootstrap)
-            .with("TOPICS", topic)
-            .with("GROUP", group)
+        Opts::default().with("BOOTSTRAP", bootstrap).with("TOPICS", topic).with("GROUP", group)
     }
 
     /// A producer.
     pub fn produce(bootstrap: &str, topic: &str) -> Opts {
-        Opts::default()
-            .with("MODE", "produce")
-            .with("BOOTSTRAP", bootstrap)
-            .with("TOPICS", topic)
+        Opts::default().with("MODE", "produce").with("BOOTSTRAP", bootstrap).with("TOPICS", topic)
     }
 
     /// Sets one variable, without its prefix: `("RESET", "none")`.
@@ -52,8 +38,7 @@ impl Opts {
 
     /// Logs in with SASL/PLAIN.
     pub fn login(self) -> Opts {
-        self.with("USER", super::kafka::USER)
-            .with("PASSWORD", super::kafka::PASSWORD)
+        self.with("USER", super::kafka::USER).with("PASSWORD", super::kafka::PASSWORD)
     }
 }
 
@@ -108,21 +93,14 @@ impl Client {
         for (key, value) in &opts.0 {
             command.env(format!("APP_{key}"), value);
         }
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Guarded::spawn(&mut command).expect("the client app starts");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let streams = (process.child().stdout.take(), process.child().stderr.take());
         let (out, err) = (streams.0.expect("a pipe"), streams.1.expect("a pipe"));
         collect(out, seen.clone(), event);
         collect(err, seen.clone(), |line| Event::Note(line.to_owned()));
-        Client {
-            name: name.to_owned(),
-            process: Mutex::new(process),
-            seen,
-        }
+        Client { name: name.to_owned(), process: Mutex::new(process), seen }
     }
 
     /// Everything that the app has said so far.
@@ -133,12 +111,7 @@ impl Client {
     /// The offsets that were handled of one partition, in order.
     pub fn handled(&self, topic: &str, partition: i32) -> Vec<i64> {
         let pick = |e: &Event| match e {
-            Event::Handled {
-                topic: t,
-                partition: p,
-                offset,
-                ..
-            } if t == topic && *p == partition => Some(*offset),
+            Event::Handled { topic: t, partition: p, offset, .. } if t == topic && *p == partition => Some(*offset),
             _ => None,
         };
         self.lock().iter().filter_map(|(_, e)| pick(e)).collect()
@@ -153,20 +126,13 @@ impl Client {
     /// Handled or sent after `since`.
     pub fn progress_since(&self, since: Instant) -> usize {
         let counts = |e: &Event| matches!(e, Event::Handled { .. } | Event::Sent { .. });
-        self.lock()
-            .iter()
-            .filter(|(t, e)| *t > since && counts(e))
-            .count()
+        self.lock().iter().filter(|(t, e)| *t > since && counts(e)).count()
     }
 
     /// The last offset that the app says it has committed.
     pub fn committed(&self, topic: &str, partition: i32) -> Option<i64> {
         let pick = |e: &Event| match e {
-            Event::Committed {
-                topic: t,
-                partition: p,
-                offset,
-            } if t == topic && *p == partition => Some(*offset),
+            Event::Committed { topic: t, partition: p, offset } if t == topic && *p == partition => Some(*offset),
             _ => None,
         };
         self.lock().iter().rev().find_map(|(_, e)| pick(e))
@@ -186,19 +152,13 @@ impl Client {
     #[track_caller]
     pub fn wait(&self, what: &str, limit: Duration, condition: impl Fn(&Client) -> bool) {
         if !eventually(limit, || condition(self)) {
-            panic!(
-                "{}: waited {limit:?} in vain for: {what}\n{}",
-                self.name,
-                self.story()
-            );
+            panic!("{}: waited {limit:?} in vain for: {what}\n{}", self.name, self.story());
         }
     }
 
     /// Waits for `READY`.
     pub fn ready(self) -> Client {
-        self.wait("READY", Duration::from_secs(30), |c| {
-            c.events().contains(&Event::Ready)
-        });
+        self.wait("READY", Duration::from_secs(30), |c| c.events().contains(&Event::Ready));
         self
     }
 
@@ -206,9 +166,7 @@ impl Client {
     #[track_caller]
     pub fn wait_handled(&self, topic: &str, partition: i32, offset: i64, limit: Duration) {
         let what = format!("offset {offset} of {topic}[{partition}]");
-        self.wait(&what, limit, |c| {
-            c.handled(topic, partition).contains(&offset)
-        });
+        self.wait(&what, limit, |c| c.handled(topic, partition).contains(&offset));
     }
 
     /// A command on the app's stdin: `pause`, `resume`, `close`.
@@ -246,25 +204,14 @@ impl Client {
     pub fn close(&self) {
         self.signal(Signal::TERM);
         let code = self.exit_code(Duration::from_secs(20));
-        assert_eq!(
-            code,
-            Some(0),
-            "{} did not close well\n{}",
-            self.name,
-            self.story()
-        );
+        assert_eq!(code, Some(0), "{} did not close well\n{}", self.name, self.story());
     }
 
     /// What the app said: its errors, notes, and the last lines, for a failed test.
     pub fn story(&self) -> String {
         let seen = self.lock();
         let begin = seen.first().map(|(t, _)| *t);
-        let dull = |e: &Event| {
-            matches!(
-                e,
-                Event::Handled { .. } | Event::Sent { .. } | Event::Committed { .. }
-            )
-        };
+        let dull = |e: &Event| matches!(e, Event::Handled { .. } | Event::Sent { .. } | Event::Committed { .. });
         let mut lines: Vec<String> = Vec::new();
         let mut skipped = 0;
         for (i, (at, event)) in seen.iter().enumerate() {
@@ -276,10 +223,7 @@ impl Client {
                 lines.push(format!("      ... {skipped} records ..."));
                 skipped = 0;
             }
-            lines.push(format!(
-                "  {:>7.3} {event:?}",
-                begin.map_or(0.0, |b| (*at - b).as_secs_f64())
-            ));
+            lines.push(format!("  {:>7.3} {event:?}", begin.map_or(0.0, |b| (*at - b).as_secs_f64())));
         }
         if lines.len() > 80 {
             let cut = lines.len() - 80;
@@ -305,44 +249,25 @@ fn collect(
 ) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            into.lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .push((Instant::now(), parse(&line)));
+            into.lock().unwrap_or_else(|e| e.into_inner()).push((Instant::now(), parse(&line)));
         }
     });
 }
 
 fn event(line: &str) -> Event {
     let words: Vec<&str> = line.split(' ').collect();
-    let place = || {
-        Some((
-            words.get(1)?.to_string(),
-            words.get(2)?.parse().ok()?,
-            words.get(3)?.parse().ok()?,
-        ))
-    };
+    let place = || Some((words.get(1)?.to_string(), words.get(2)?.parse().ok()?, words.get(3)?.parse().ok()?));
     let rest = || line.split_once(' ').map_or("", |(_, r)| r).to_owned();
     match (words.first().copied(), place()) {
         (Some("READY"), _) => Event::Ready,
         (Some("CLOSED"), _) => Event::Closed,
         (Some("ERR"), _) => Event::Err(rest()),
         (Some("DIED"), _) => Event::Died(rest()),
-        (Some("HANDLED"), Some((topic, partition, offset))) => Event::Handled {
-            topic,
-            partition,
-            offset,
-            key: words.get(4).copied().unwrap_or("").to_owned(),
-        },
-        (Some("SENT"), Some((topic, partition, offset))) => Event::Sent {
-            topic,
-            partition,
-            offset,
-        },
-        (Some("COMMITTED"), Some((topic, partition, offset))) => Event::Committed {
-            topic,
-            partition,
-            offset,
-        },
+        (Some("HANDLED"), Some((topic, partition, offset))) => {
+            Event::Handled { topic, partition, offset, key: words.get(4).copied().unwrap_or("").to_owned() }
+        }
+        (Some("SENT"), Some((topic, partition, offset))) => Event::Sent { topic, partition, offset },
+        (Some("COMMITTED"), Some((topic, partition, offset))) => Event::Committed { topic, partition, offset },
         _ => Event::Note(line.to_owned()),
     }
 }
@@ -351,24 +276,12 @@ fn event(line: &str) -> Event {
 fn command(name: &str) -> Vec<String> {
     let dir = place(name);
     let at = |path: &str| dir.join(path).display().to_string();
-    let source = |path: &str| {
-        root()
-            .join("tests/clients")
-            .join(name)
-            .join(path)
-            .display()
-            .to_string()
-    };
+    let source = |path: &str| root().join("tests/clients").join(name).join(path).display().to_string();
     match name {
         "java" | "java-old" => {
             let mut all = vec![at("java")];
-            all.extend(
-                ["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(String::from),
-            );
-            all.extend([
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn".into(),
-                "-cp".into(),
-            ]);
+            all.extend(["-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"].map(String::from));
+            all.extend(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn".into(), "-cp".into()]);
             all.extend([format!("{}:{}", at("classes"), at("libs/*")), "App".into()]);
             all
         }

@@ -29,13 +29,7 @@ pub struct ClusterSpec {
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        ClusterSpec {
-            nodes: 1,
-            version: "kafka",
-            sasl: false,
-            host: "127.0.0.1",
-            extra: Vec::new(),
-        }
+        ClusterSpec { nodes: 1, version: "kafka", sasl: false, host: "127.0.0.1", extra: Vec::new() }
     }
 }
 
@@ -65,10 +59,7 @@ pub struct Kafka {
 impl Kafka {
     /// Starts a cluster and waits until every broker is known to the others.
     pub fn start(spec: ClusterSpec) -> Kafka {
-        let dir = tempfile::Builder::new()
-            .prefix("kmend-kafka-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("kmend-kafka-").tempdir().expect("a temporary folder");
         remove_at_end(dir.path());
         let nodes = (1..=spec.nodes)
             .map(|id| Node {
@@ -79,17 +70,9 @@ impl Kafka {
                 process: None,
             })
             .collect();
-        let kafka = Kafka {
-            spec,
-            cluster_id: cluster_id(),
-            dir,
-            nodes: Mutex::new(nodes),
-        };
+        let kafka = Kafka { spec, cluster_id: cluster_id(), dir, nodes: Mutex::new(nodes) };
         let ids: Vec<u32> = (1..=kafka.spec.nodes).collect();
-        std::thread::scope(|s| {
-            ids.iter()
-                .for_each(|id| drop(s.spawn(|| kafka.format(*id))))
-        });
+        std::thread::scope(|s| ids.iter().for_each(|id| drop(s.spawn(|| kafka.format(*id)))));
         ids.iter().for_each(|id| kafka.launch(*id));
         kafka.wait_for_brokers(kafka.spec.nodes as usize);
         kafka
@@ -97,10 +80,7 @@ impl Kafka {
 
     /// `host:port` of every broker, for clients.
     pub fn bootstrap(&self) -> Vec<String> {
-        self.lock()
-            .iter()
-            .map(|n| format!("{}:{}", self.spec.host, n.client))
-            .collect()
+        self.lock().iter().map(|n| format!("{}:{}", self.spec.host, n.client)).collect()
     }
 
     /// The bootstrap servers as clients want them.
@@ -114,10 +94,7 @@ impl Kafka {
 
     /// Every port that belongs to a broker, by any listener.
     pub fn all_ports(&self) -> Vec<u16> {
-        self.lock()
-            .iter()
-            .flat_map(|n| [n.client, n.inner].into_iter().chain(n.controller))
-            .collect()
+        self.lock().iter().flat_map(|n| [n.client, n.inner].into_iter().chain(n.controller)).collect()
     }
 
     /// The client port of one node.
@@ -127,12 +104,7 @@ impl Kafka {
 
     /// An admin client straight to the brokers, past kmend and without a login.
     pub fn admin(&self) -> Admin {
-        Admin::new(
-            self.lock()
-                .iter()
-                .map(|n| format!("{}:{}", self.spec.host, n.inner))
-                .collect(),
-        )
+        Admin::new(self.lock().iter().map(|n| format!("{}:{}", self.spec.host, n.inner)).collect())
     }
 
     /// SIGKILL to one broker.
@@ -143,11 +115,7 @@ impl Kafka {
     /// SIGTERM to one broker: it hands over its leaders and ends.
     pub fn stop(&self, id: u32) {
         self.with(id, |n| n.process.as_mut().map(|p| p.signal(Signal::TERM)));
-        let ended = || {
-            self.with(id, |n| {
-                n.process.as_mut().is_none_or(|p| p.ended().is_some())
-            })
-        };
+        let ended = || self.with(id, |n| n.process.as_mut().is_none_or(|p| p.ended().is_some()));
         eventually(Duration::from_secs(20), ended);
         self.kill(id);
     }
@@ -177,13 +145,7 @@ impl Kafka {
         let id = {
             let mut nodes = self.lock();
             let id = nodes.iter().map(|n| n.id).max().unwrap_or(0) + 1;
-            nodes.push(Node {
-                id,
-                client: ports::free(),
-                inner: ports::free(),
-                controller: None,
-                process: None,
-            });
+            nodes.push(Node { id, client: ports::free(), inner: ports::free(), controller: None, process: None });
             id
         };
         self.format(id);
@@ -197,24 +159,16 @@ impl Kafka {
     pub fn wait_for_brokers(&self, count: usize) {
         let limit = Duration::from_secs(90);
         wait_for("all brokers in the metadata", limit, || {
-            if let Some(dead) = self
-                .lock()
-                .iter_mut()
-                .find_map(|n| n.process.as_mut()?.ended().map(|_| n.id))
-            {
+            if let Some(dead) = self.lock().iter_mut().find_map(|n| n.process.as_mut()?.ended().map(|_| n.id)) {
                 panic!("broker {dead} ended; its log:\n{}", self.log_tail(dead));
             }
-            self.admin()
-                .try_metadata(&[])
-                .filter(|m| m.brokers.len() == count)
+            self.admin().try_metadata(&[]).filter(|m| m.brokers.len() == count)
         });
     }
 
     fn wait_for_port(&self, id: u32) {
         let address = self.with(id, |n| format!("{}:{}", self.spec.host, n.client));
-        wait_for("the broker's port", Duration::from_secs(60), || {
-            std::net::TcpStream::connect(&address).ok()
-        });
+        wait_for("the broker's port", Duration::from_secs(60), || std::net::TcpStream::connect(&address).ok());
     }
 
     fn log_tail(&self, id: u32) -> String {
@@ -232,11 +186,7 @@ impl Kafka {
     }
 
     fn with<T>(&self, id: u32, f: impl FnOnce(&mut Node) -> T) -> T {
-        f(self
-            .lock()
-            .iter_mut()
-            .find(|n| n.id == id)
-            .expect("a node of this cluster"))
+        f(self.lock().iter_mut().find(|n| n.id == id).expect("a node of this cluster"))
     }
 
     fn java(&self, id: u32) -> Command {
@@ -251,29 +201,16 @@ impl Kafka {
 
     fn format(&self, id: u32) {
         let mut java = self.java(id);
-        java.args([
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            &self.cluster_id,
-            "-c",
-        ])
-        .arg(self.file(id, "properties"));
+        java.args(["kafka.tools.StorageTool", "format", "-t", &self.cluster_id, "-c"]).arg(self.file(id, "properties"));
         let out = java.output().expect("java starts");
-        assert!(
-            out.status.success(),
-            "format of node {id}: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "format of node {id}: {}", String::from_utf8_lossy(&out.stderr));
     }
 
     fn launch(&self, id: u32) {
         let mut java = self.java(id);
         let log = std::fs::File::create(self.file(id, "log")).expect("the broker's log");
         java.arg("kafka.Kafka").arg(self.file(id, "properties"));
-        java.stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log);
+        java.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         let process = Guarded::spawn(&mut java).expect("java starts");
         self.with(id, |n| n.process = Some(process));
     }
@@ -281,15 +218,11 @@ impl Kafka {
 
 /// 16 bytes in URL-safe base64, as Kafka wants them.
 fn cluster_id() -> String {
-    let seed = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_nanos());
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     let mut state = seed as u64 ^ (u64::from(std::process::id()) << 40);
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         alphabet[(state >> 33) as usize % alphabet.len()] as char
     };
     (0..21).map(|_| next()).chain(['A']).collect()
@@ -314,29 +247,13 @@ fn logging(dir: &Path, version: &str) -> Vec<String> {
 fn write_properties(kafka: &Kafka, id: u32) {
     let (spec, host) = (&kafka.spec, kafka.spec.host);
     let nodes = kafka.lock();
-    let node = nodes
-        .iter()
-        .find(|n| n.id == id)
-        .expect("a node of this cluster");
-    let voters: Vec<String> = nodes
-        .iter()
-        .filter_map(|n| Some(format!("{}@{host}:{}", n.id, n.controller?)))
-        .collect();
-    let outside = if spec.sasl {
-        "SASL_PLAINTEXT"
-    } else {
-        "PLAINTEXT"
-    };
-    let own = format!(
-        "CLIENT://{host}:{},INNER://{host}:{}",
-        node.client, node.inner
-    );
+    let node = nodes.iter().find(|n| n.id == id).expect("a node of this cluster");
+    let voters: Vec<String> = nodes.iter().filter_map(|n| Some(format!("{}@{host}:{}", n.id, n.controller?))).collect();
+    let outside = if spec.sasl { "SASL_PLAINTEXT" } else { "PLAINTEXT" };
+    let own = format!("CLIENT://{host}:{},INNER://{host}:{}", node.client, node.inner);
     let copies = spec.nodes.min(3);
     let (roles, listeners) = match node.controller {
-        Some(port) => (
-            "broker,controller",
-            format!("{own},CONTROLLER://{host}:{port}"),
-        ),
+        Some(port) => ("broker,controller", format!("{own},CONTROLLER://{host}:{port}")),
         None => ("broker", own.clone()),
     };
     let mut text = format!(

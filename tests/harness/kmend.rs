@@ -45,12 +45,7 @@ impl Kmend {
     }
 
     /// The same behind a prefix command, such as one that limits memory.
-    pub fn start_in(
-        prefix: &[String],
-        host: &str,
-        upstream: &[String],
-        change: impl FnOnce(&mut Value),
-    ) -> Kmend {
+    pub fn start_in(prefix: &[String], host: &str, upstream: &[String], change: impl FnOnce(&mut Value)) -> Kmend {
         let kmend = Kmend::prepare(prefix, host, upstream, change);
         kmend.launch();
         kmend.wait_ready();
@@ -58,16 +53,8 @@ impl Kmend {
     }
 
     /// Writes the configuration, starts nothing.
-    pub fn prepare(
-        prefix: &[String],
-        host: &str,
-        upstream: &[String],
-        change: impl FnOnce(&mut Value),
-    ) -> Kmend {
-        let dir = tempfile::Builder::new()
-            .prefix("kmend-test-")
-            .tempdir()
-            .expect("a temporary folder");
+    pub fn prepare(prefix: &[String], host: &str, upstream: &[String], change: impl FnOnce(&mut Value)) -> Kmend {
+        let dir = tempfile::Builder::new().prefix("kmend-test-").tempdir().expect("a temporary folder");
         super::reaper::remove_at_end(dir.path());
         // kmend takes the ports above its own for the brokers.
         let port = ports::range(24);
@@ -82,14 +69,8 @@ impl Kmend {
         });
         change(&mut config);
         let text = |v: &Value| v.as_str().map(str::to_owned);
-        let listen = config
-            .pointer("/listen/address/0")
-            .and_then(text)
-            .expect("a listen address");
-        let admin = config
-            .pointer("/admin/address")
-            .and_then(text)
-            .expect("an admin address");
+        let listen = config.pointer("/listen/address/0").and_then(text).expect("a listen address");
+        let admin = config.pointer("/admin/address").and_then(text).expect("an admin address");
         let file = dir.path().join("kmend.yaml");
         // JSON is YAML.
         std::fs::write(&file, config.to_string()).expect("the configuration");
@@ -107,19 +88,10 @@ impl Kmend {
 
     /// Starts the process with the configuration that it was made with; does not wait.
     pub fn launch(&self) {
-        let own = [
-            binary(),
-            "run".to_owned(),
-            "--config".to_owned(),
-            self.config.display().to_string(),
-        ];
+        let own = [binary(), "run".to_owned(), "--config".to_owned(), self.config.display().to_string()];
         let mut all = self.prefix.iter().cloned().chain(own);
         let mut command = Command::new(all.next().expect("a command"));
-        command
-            .args(all)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(all).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = Guarded::spawn(&mut command).expect("kmend starts");
         let (out, err) = (process.child().stdout.take(), process.child().stderr.take());
         self.collect(out.expect("a pipe"));
@@ -132,18 +104,11 @@ impl Kmend {
     pub fn wait_ready(&self) {
         let ready = within(Duration::from_secs(20), || {
             if let Some(status) = self.process().as_mut().and_then(|p| p.ended()) {
-                panic!(
-                    "kmend ended ({status}) before it was ready; its log:\n{}",
-                    self.log_text()
-                );
+                panic!("kmend ended ({status}) before it was ready; its log:\n{}", self.log_text());
             }
             http_get(&self.admin, "/readyz").filter(|(status, _)| *status == 200)
         });
-        assert!(
-            ready.is_some(),
-            "kmend is not ready; its log:\n{}",
-            self.log_text()
-        );
+        assert!(ready.is_some(), "kmend is not ready; its log:\n{}", self.log_text());
     }
 
     /// SIGKILL.
@@ -167,38 +132,22 @@ impl Kmend {
 
     /// Waits for the end; the exit code (none: by a signal).
     pub fn exit_code(&self, limit: Duration) -> Option<i32> {
-        wait_for("kmend's end", limit, || {
-            self.process().as_mut().and_then(|p| p.ended())
-        })
-        .code()
+        wait_for("kmend's end", limit, || self.process().as_mut().and_then(|p| p.ended())).code()
     }
 
     /// A scrape of `/metrics`.
     pub fn metrics(&self) -> Metrics {
-        let got = within(Duration::from_secs(5), || {
-            http_get(&self.admin, "/metrics").filter(|(s, _)| *s == 200)
-        });
-        Metrics::parse(
-            &got.unwrap_or_else(|| panic!("no /metrics; kmend's log:\n{}", self.log_text()))
-                .1,
-        )
+        let got = within(Duration::from_secs(5), || http_get(&self.admin, "/metrics").filter(|(s, _)| *s == 200));
+        Metrics::parse(&got.unwrap_or_else(|| panic!("no /metrics; kmend's log:\n{}", self.log_text())).1)
     }
 
     /// Resident memory, now and at its peak, in bytes.
     pub fn memory(&self) -> (u64, u64) {
-        let pid = self
-            .process()
-            .as_ref()
-            .map(Guarded::pid)
-            .expect("kmend runs");
+        let pid = self.process().as_ref().map(Guarded::pid).expect("kmend runs");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("kmend runs");
         let kib = |name: &str| {
-            let line = status
-                .lines()
-                .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-            line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok())
-                .unwrap_or(0)
-                * 1024
+            let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
         };
         (kib("VmRSS"), kib("VmHWM"))
     }
@@ -210,10 +159,7 @@ impl Kmend {
 
     /// A log line of level WARN or ERROR that holds `text` is expected.
     pub fn allow(&self, text: &str) -> &Kmend {
-        self.allowed
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .push(text.to_owned());
+        self.allowed.lock().unwrap_or_else(|e| e.into_inner()).push(text.to_owned());
         self
     }
 
@@ -229,23 +175,13 @@ impl Kmend {
 
     /// Log lines that nobody announced: WARN, ERROR, a panic, or a line that is not JSON.
     pub fn unexpected(&self) -> Vec<String> {
-        let allowed = self
-            .allowed
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .clone();
+        let allowed = self.allowed.lock().unwrap_or_else(|e| e.into_inner()).clone();
         let bad = |line: &String| match serde_json::from_str::<Value>(line) {
-            Ok(v) => matches!(
-                v.get("level").and_then(Value::as_str),
-                Some("WARN" | "ERROR")
-            ),
+            Ok(v) => matches!(v.get("level").and_then(Value::as_str), Some("WARN" | "ERROR")),
             Err(_) => !line.trim().is_empty(),
         };
         let expected = |line: &String| allowed.iter().any(|a| line.contains(a));
-        self.log()
-            .into_iter()
-            .filter(|l| bad(l) && !expected(l))
-            .collect()
+        self.log().into_iter().filter(|l| bad(l) && !expected(l)).collect()
     }
 
     fn collect(&self, stream: impl std::io::Read + Send + 'static) {
@@ -269,11 +205,7 @@ impl Drop for Kmend {
         if std::thread::panicking() {
             eprintln!("kmend's log:\n{}", self.log_text());
         } else {
-            assert!(
-                unexpected.is_empty(),
-                "kmend logged what nobody expected:\n{}",
-                unexpected.join("\n")
-            );
+            assert!(unexpected.is_empty(), "kmend logged what nobody expected:\n{}", unexpected.join("\n"));
         }
     }
 }

@@ -20,12 +20,7 @@ pub struct Metrics(pub Vec<Sample>);
 impl Metrics {
     /// Parses the text format.
     pub fn parse(text: &str) -> Metrics {
-        Metrics(
-            text.lines()
-                .filter(|l| !l.starts_with('#'))
-                .filter_map(sample)
-                .collect(),
-        )
+        Metrics(text.lines().filter(|l| !l.starts_with('#')).filter_map(sample).collect())
     }
 
     /// The sum over all samples of `name` that bear `labels`; 0 where there is none.
@@ -34,16 +29,8 @@ impl Metrics {
     }
 
     /// All samples of `name` that bear `labels`.
-    pub fn all<'a>(
-        &'a self,
-        name: &'a str,
-        labels: &'a [(&str, &str)],
-    ) -> impl Iterator<Item = &'a Sample> {
-        let fits = |s: &Sample| {
-            labels
-                .iter()
-                .all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v))
-        };
+    pub fn all<'a>(&'a self, name: &'a str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Sample> {
+        let fits = |s: &Sample| labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v));
         self.0.iter().filter(move |s| s.name == name && fits(s))
     }
 }
@@ -54,11 +41,7 @@ fn sample(line: &str) -> Option<Sample> {
         Some((name, rest)) => (name, labels(rest.strip_suffix('}')?)),
         None => (head, BTreeMap::new()),
     };
-    Some(Sample {
-        name: name.to_owned(),
-        labels,
-        value: value.parse().ok()?,
-    })
+    Some(Sample { name: name.to_owned(), labels, value: value.parse().ok()? })
 }
 
 /// `a="x",b="y"`; values may hold escaped quotes.
@@ -86,30 +69,16 @@ fn labels(mut text: &str) -> BTreeMap<String, String> {
 
 /// GET over plain HTTP; status and body, or none where nobody answers.
 pub fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream =
-        TcpStream::connect_timeout(&address.parse().ok()?, Duration::from_secs(1)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address.parse().ok()?, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )
-    .ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw).ok()?;
     let text = String::from_utf8_lossy(&raw);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    let chunked = head
-        .to_ascii_lowercase()
-        .contains("transfer-encoding: chunked");
-    Some((
-        status,
-        if chunked {
-            dechunk(body)
-        } else {
-            body.to_owned()
-        },
-    ))
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    Some((status, if chunked { dechunk(body) } else { body.to_owned() }))
 }
 
 fn dechunk(mut body: &str) -> String {

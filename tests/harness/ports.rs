@@ -22,9 +22,7 @@ pub fn range(n: u16) -> u16 {
         if at > LAST - n {
             at = FIRST;
         }
-        let taken = (at..at + n)
-            .rev()
-            .find(|p| TcpListener::bind(("0.0.0.0", *p)).is_err());
+        let taken = (at..at + n).rev().find(|p| TcpListener::bind(("0.0.0.0", *p)).is_err());
         match taken {
             None => {
                 *next = Some(at + n);

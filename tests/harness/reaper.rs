@@ -36,9 +36,7 @@ fn tell(line: &str) {
         Mutex::new(shell.stdin.take().expect("a pipe"))
     });
     let mut pipe = pipe.lock().unwrap_or_else(|e| e.into_inner());
-    writeln!(pipe, "{line}")
-        .and_then(|()| pipe.flush())
-        .expect("the reaper lives");
+    writeln!(pipe, "{line}").and_then(|()| pipe.flush()).expect("the reaper lives");
 }
 
 /// A child process that is killed, by its pid, when it is dropped or when this process ends.
@@ -52,10 +50,7 @@ impl Guarded {
     pub fn spawn(command: &mut Command) -> std::io::Result<Guarded> {
         let child = command.spawn()?;
         tell(&format!("+ {}", child.id()));
-        Ok(Guarded {
-            child,
-            reaped: false,
-        })
+        Ok(Guarded { child, reaped: false })
     }
 
     pub fn child(&mut self) -> &mut Child {

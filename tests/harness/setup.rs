@@ -19,18 +19,9 @@ pub fn place(target: &str) -> PathBuf {
         return place.clone();
     }
     let script = root().join("scripts/bootstrap");
-    let status = Command::new(&script)
-        .arg(target)
-        .status()
-        .expect("scripts/bootstrap starts");
-    assert!(
-        status.success(),
-        "scripts/bootstrap {target} failed; what it needs is said above"
-    );
-    let out = Command::new(&script)
-        .args(["--print", target])
-        .output()
-        .expect("scripts/bootstrap starts");
+    let status = Command::new(&script).arg(target).status().expect("scripts/bootstrap starts");
+    assert!(status.success(), "scripts/bootstrap {target} failed; what it needs is said above");
+    let out = Command::new(&script).args(["--print", target]).output().expect("scripts/bootstrap starts");
     let place = PathBuf::from(String::from_utf8_lossy(&out.stdout).trim());
     done.insert(target.to_owned(), place.clone());
     place
@@ -38,12 +29,7 @@ pub fn place(target: &str) -> PathBuf {
 
 /// A pinned version out of `tests/versions.env`.
 pub fn pinned(name: &str) -> String {
-    let text =
-        std::fs::read_to_string(root().join("tests/versions.env")).expect("tests/versions.env");
-    let found = text
-        .lines()
-        .find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
-    found
-        .unwrap_or_else(|| panic!("{name} is not in tests/versions.env"))
-        .to_owned()
+    let text = std::fs::read_to_string(root().join("tests/versions.env")).expect("tests/versions.env");
+    let found = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("{name} is not in tests/versions.env")).to_owned()
 }

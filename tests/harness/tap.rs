@@ -33,15 +33,10 @@ pub struct Tap {
 impl Tap {
     /// Listens at each first address and relays to each second one, dialled anew per connection.
     pub fn start(pairs: &[(String, String)]) -> Tap {
-        let tap = Tap {
-            record: Arc::default(),
-            stop: Arc::default(),
-            ports: Vec::new(),
-        };
+        let tap = Tap { record: Arc::default(), stop: Arc::default(), ports: Vec::new() };
         let mut ports = Vec::new();
         for (listen, target) in pairs {
-            let listener =
-                TcpListener::bind(listen).unwrap_or_else(|e| panic!("tap on {listen}: {e}"));
+            let listener = TcpListener::bind(listen).unwrap_or_else(|e| panic!("tap on {listen}: {e}"));
             ports.push(listener.local_addr().expect("an address"));
             let (record, stop, target) = (tap.record.clone(), tap.stop.clone(), target.clone());
             std::thread::spawn(move || {
@@ -61,11 +56,7 @@ impl Tap {
 
     /// All exchanges so far.
     pub fn exchanges(&self) -> Vec<Exchange> {
-        self.record
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .exchanges
-            .clone()
+        self.record.lock().unwrap_or_else(|e| e.into_inner()).exchanges.clone()
     }
 }
 
@@ -100,10 +91,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, mut keep: impl FnMut(Vec<u8>)) {
     while let Ok(n @ 1..) = from.read(&mut buffer) {
         // Kept before it is passed on: whoever has seen a frame's effect finds it in the record.
         pending.extend_from_slice(&buffer[..n]);
-        while let Some(size) = pending
-            .first_chunk::<4>()
-            .map(|s| u32::from_be_bytes(*s) as usize)
-        {
+        while let Some(size) = pending.first_chunk::<4>().map(|s| u32::from_be_bytes(*s) as usize) {
             if pending.len() < size + 4 {
                 break;
             }
@@ -119,34 +107,19 @@ fn pump(mut from: TcpStream, mut to: TcpStream, mut keep: impl FnMut(Vec<u8>)) {
 }
 
 fn number(bytes: &[u8], at: usize) -> i16 {
-    bytes
-        .get(at..at + 2)
-        .map_or(-1, |b| i16::from_be_bytes([b[0], b[1]]))
+    bytes.get(at..at + 2).map_or(-1, |b| i16::from_be_bytes([b[0], b[1]]))
 }
 
 fn asked(record: &Arc<Mutex<Record>>, connection: usize, request: Vec<u8>) {
     let (api, version) = (number(&request, 0), number(&request, 2));
-    let exchange = Exchange {
-        connection,
-        api,
-        version,
-        request,
-        response: None,
-    };
-    record
-        .lock()
-        .unwrap_or_else(|e| e.into_inner())
-        .exchanges
-        .push(exchange);
+    let exchange = Exchange { connection, api, version, request, response: None };
+    record.lock().unwrap_or_else(|e| e.into_inner()).exchanges.push(exchange);
 }
 
 /// Answers belong to requests by correlation id; raw SASL tokens (no ids) by their order.
 fn answered(record: &Arc<Mutex<Record>>, connection: usize, response: Vec<u8>) {
     let mut record = record.lock().unwrap_or_else(|e| e.into_inner());
-    let mut open = record
-        .exchanges
-        .iter_mut()
-        .filter(|e| e.connection == connection && e.response.is_none());
+    let mut open = record.exchanges.iter_mut().filter(|e| e.connection == connection && e.response.is_none());
     let found = open.find(|e| e.request.get(4..8) == response.get(..4));
     if let Some(exchange) = found {
         exchange.response = Some(response);

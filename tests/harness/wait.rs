@@ -40,10 +40,7 @@ pub struct Slot(());
 /// Waits for one of `KMEND_TEST_SLOTS` (2) places. The test runner starts as many cases as there are
 /// cores, each with a JVM or two; on a large machine that would measure the scheduler.
 pub fn slot() -> Slot {
-    let places = std::env::var("KMEND_TEST_SLOTS")
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(2);
+    let places = std::env::var("KMEND_TEST_SLOTS").ok().and_then(|v| v.parse().ok()).unwrap_or(2);
     let mut running = RUNNING.lock().unwrap_or_else(|e| e.into_inner());
     while *running >= places {
         running = FREED.wait(running).unwrap_or_else(|e| e.into_inner());

@@ -19,24 +19,12 @@ struct Server {
 async fn server() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let running = Running::new(Loaded {
-        config: Config::default(),
-        provenance: Provenance::default(),
-        notes: Vec::new(),
-    });
-    let state = Arc::new(AdminState {
-        registry: metrics::registry(),
-        readiness: Arc::default(),
-        running,
-    });
+    let running =
+        Running::new(Loaded { config: Config::default(), provenance: Provenance::default(), notes: Vec::new() });
+    let state = Arc::new(AdminState { registry: metrics::registry(), readiness: Arc::default(), running });
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(listener, Arc::clone(&state), stopped));
-    Server {
-        address,
-        state,
-        stop,
-        task,
-    }
+    Server { address, state, stop, task }
 }
 
 impl Server {
@@ -71,20 +59,14 @@ async fn health_and_readiness() {
     let answer = server.get("/readyz").await;
     assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
     let answer = server.get("/readyz?verbose").await;
-    assert!(
-        answer.contains("[+] journal\n[-] upstream (does not count"),
-        "{answer}"
-    );
+    assert!(answer.contains("[+] journal\n[-] upstream (does not count"), "{answer}");
 }
 
 #[tokio::test]
 async fn metrics_in_both_formats() {
     let server = server().await;
     let answer = server.get("/metrics").await;
-    assert!(
-        answer.contains("content-type: text/plain; version=0.0.4"),
-        "{answer}"
-    );
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
     assert!(answer.contains("kmend_build_info{"), "{answer}");
     let answer = server
         .ask(
@@ -92,10 +74,7 @@ async fn metrics_in_both_formats() {
              Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1\r\n\r\n",
         )
         .await;
-    assert!(
-        answer.contains("application/openmetrics-text; version=1.0.0"),
-        "{answer}"
-    );
+    assert!(answer.contains("application/openmetrics-text; version=1.0.0"), "{answer}");
     assert!(answer.ends_with("# EOF\n"), "{answer}");
 }
 
@@ -122,10 +101,7 @@ async fn mistakes_are_answered_helpfully() {
     let foreign = "GET /api/config HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&server.ask(foreign).await), "421");
     assert_eq!(status(&server.ask("\x16\x03\x01\x02\r\n\r\n").await), "400");
-    let long = format!(
-        "GET /livez HTTP/1.1\r\nX: {}\r\n\r\n",
-        "x".repeat(64 * 1024)
-    );
+    let long = format!("GET /livez HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024));
     assert_ne!(status(&server.ask(&long[..20_000]).await), "200");
 }
 

@@ -56,18 +56,9 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    pub(super) async fn connect(
-        dialer: &Dialer,
-        address: &HostPort,
-        limit: Duration,
-    ) -> Result<Self, ProbeError> {
+    pub(super) async fn connect(dialer: &Dialer, address: &HostPort, limit: Duration) -> Result<Self, ProbeError> {
         let transport = dialer.dial(address).await?;
-        let mut probe = Self {
-            transport,
-            limit,
-            apis: 0,
-            correlation: 0,
-        };
+        let mut probe = Self { transport, limit, apis: 0, correlation: 0 };
         let answer = probe.ask(API_VERSIONS, 0, &[]).await?;
         let mut reader = Reader::new(&answer);
         match reader.i16()? {
@@ -107,17 +98,10 @@ impl Probe {
     /// Sends a request and reads its answer, without the head.
     async fn ask(&mut self, api: i16, version: i16, body: &[u8]) -> Result<Vec<u8>, ProbeError> {
         let limit = self.limit;
-        tokio::time::timeout(limit, self.exchange(api, version, body))
-            .await
-            .map_err(|_| ProbeError::Silent(limit))?
+        tokio::time::timeout(limit, self.exchange(api, version, body)).await.map_err(|_| ProbeError::Silent(limit))?
     }
 
-    async fn exchange(
-        &mut self,
-        api: i16,
-        version: i16,
-        body: &[u8],
-    ) -> Result<Vec<u8>, ProbeError> {
+    async fn exchange(&mut self, api: i16, version: i16, body: &[u8]) -> Result<Vec<u8>, ProbeError> {
         self.correlation += 1;
         let request = request(api, version, self.correlation, body);
         self.transport.write_all(&request).await.map_err(broke)?;
@@ -147,9 +131,7 @@ impl Probe {
 
 fn broke(error: io::Error) -> ProbeError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe => ProbeError::HungUp,
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ProbeError::HungUp,
         _ => ProbeError::Broke(error),
     }
 }

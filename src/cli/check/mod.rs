@@ -30,13 +30,10 @@ pub(super) fn run(config: &Config, connect: bool, out: &mut Out) -> Result<(), F
         out.error(&chain(&error));
         ConfigError::EXIT_CODE
     })?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            out.error(&format!("the runtime cannot start: {error}"));
-            UNAVAILABLE
-        })?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        out.error(&format!("the runtime cannot start: {error}"));
+        UNAVAILABLE
+    })?;
     let rows = runtime.block_on(probe_all(config, &dialer));
     // A resolver that hangs would otherwise be waited for.
     runtime.shutdown_background();
@@ -86,27 +83,14 @@ async fn probe_all(config: &Config, dialer: &Dialer) -> Vec<Row> {
 }
 
 fn good(what: &str, address: &HostPort, said: String) -> Row {
-    Row {
-        what: what.to_owned(),
-        address: address.to_string(),
-        good: true,
-        said,
-    }
+    Row { what: what.to_owned(), address: address.to_string(), good: true, said }
 }
 
 fn failed(what: &str, address: &HostPort, error: &ProbeError) -> Row {
     let address = address.to_string();
     let said = chain(error);
-    let said = said
-        .strip_prefix(&format!("{address}: "))
-        .unwrap_or(&said)
-        .to_owned();
-    Row {
-        what: what.to_owned(),
-        address,
-        good: false,
-        said,
-    }
+    let said = said.strip_prefix(&format!("{address}: ")).unwrap_or(&said).to_owned();
+    Row { what: what.to_owned(), address, good: false, said }
 }
 
 fn table(rows: &[Row]) -> String {
@@ -118,10 +102,7 @@ fn table(rows: &[Row]) -> String {
     rows.iter()
         .map(|row| {
             let verdict = if row.good { "ok    " } else { "FAILED" };
-            format!(
-                "{verdict}  {:what$}  {:address$}  {}\n",
-                row.what, row.address, row.said
-            )
+            format!("{verdict}  {:what$}  {:address$}  {}\n", row.what, row.address, row.said)
         })
         .collect()
 }

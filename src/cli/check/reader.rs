@@ -67,14 +67,8 @@ mod tests {
         assert_eq!(reader.text(), Ok("ab".to_owned()));
         assert_eq!(reader.nullable_text(), Ok(None));
         assert_eq!(reader.text(), Err(Garbled));
-        assert_eq!(
-            Reader::new(&[0x7f, 0xff, 0xff, 0xff, 0]).count(1),
-            Err(Garbled)
-        );
-        assert_eq!(
-            Reader::new(&[0xff, 0xff, 0xff, 0xff]).count(1),
-            Err(Garbled)
-        );
+        assert_eq!(Reader::new(&[0x7f, 0xff, 0xff, 0xff, 0]).count(1), Err(Garbled));
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff]).count(1), Err(Garbled));
         assert_eq!(Reader::new(&[0, 0, 0, 0]).count(9), Ok(0));
         assert_eq!(Reader::new(&[1]).i32(), Err(Garbled));
     }

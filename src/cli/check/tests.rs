@@ -104,8 +104,5 @@ async fn what_is_wrong_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = HostPort::from(listener.local_addr().unwrap());
     drop(listener);
-    assert_eq!(
-        rows(&address).await,
-        "FAILED  bootstrap  ADDRESS  no connection: Connection refused (os error 111)\n"
-    );
+    assert_eq!(rows(&address).await, "FAILED  bootstrap  ADDRESS  no connection: Connection refused (os error 111)\n");
 }

@@ -68,13 +68,7 @@ pub enum OnError {
 }
 
 impl Chase {
-    pub fn new(
-        x: Option<i64>,
-        policy: ResetPolicy,
-        explicit: bool,
-        isolation: i8,
-        now: Instant,
-    ) -> Chase {
+    pub fn new(x: Option<i64>, policy: ResetPolicy, explicit: bool, isolation: i8, now: Instant) -> Chase {
         Chase {
             x,
             phase: Phase::New,
@@ -140,11 +134,7 @@ impl Chase {
 
     /// The leader is being asked: for the start, and for the end where the policy wants it.
     pub fn asked(&mut self) {
-        self.phase = Phase::Asking(if self.policy == ResetPolicy::Latest {
-            2
-        } else {
-            1
-        });
+        self.phase = Phase::Asking(if self.policy == ResetPolicy::Latest { 2 } else { 1 });
     }
 
     /// The leader's answer. `Some`: the error is to pass, for this reason.
@@ -170,10 +160,7 @@ impl Chase {
             self.give_up(now);
             return Some(Outcome::NotBelow);
         }
-        self.phase = Phase::Target {
-            start,
-            to: self.end.unwrap_or(start).max(start),
-        };
+        self.phase = Phase::Target { start, to: self.end.unwrap_or(start).max(start) };
         None
     }
 
@@ -249,11 +236,7 @@ mod tests {
         for moved in 0..=3 {
             assert_eq!(c.told(Some(40 + moved), true, now), None);
             assert_eq!(c.on_request(10, seq, now), Ok(Some(40 + moved)));
-            let expected = if moved == 3 {
-                OnError::GiveUp(Outcome::GaveUp)
-            } else {
-                OnError::Empty
-            };
+            let expected = if moved == 3 { OnError::GiveUp(Outcome::GaveUp) } else { OnError::Empty };
             assert_eq!(c.on_error(seq, now), expected);
             assert_eq!(c.on_response_end(seq, true), None);
             if moved < 3 {

@@ -82,10 +82,7 @@ impl OnConnection {
 
     fn rule(&self, cx: &Cx<'_>, topic: &str) -> Rule {
         let group = cx.shared.peers.only_group(&cx.conn.client());
-        self.shared
-            .rules
-            .load()
-            .rule(topic, &cx.conn.client_id, group.as_deref())
+        self.shared.rules.load().rule(topic, &cx.conn.client_id, group.as_deref())
     }
 
     fn inject(
@@ -112,13 +109,7 @@ impl OnConnection {
     }
 
     /// An error 1: what becomes of it.
-    fn out_of_range(
-        &mut self,
-        cx: &mut Cx<'_>,
-        request: &FetchRequest,
-        topic: &Topic,
-        partition: i32,
-    ) -> bool {
+    fn out_of_range(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, topic: &Topic, partition: i32) -> bool {
         let key = (topic.number, partition);
         let position = cx.fetch.find(topic.number, partition);
         let x = position.filter(|p| p.seq <= request.seq).map(|p| p.offset);
@@ -133,11 +124,7 @@ impl OnConnection {
             Mode::Repair if rule.policy == ResetPolicy::Passthrough => return false,
             Mode::Repair => {}
         }
-        if self
-            .chases
-            .get(&key)
-            .is_none_or(|c| x.is_some() && c.x.is_some() && c.x != x)
-        {
+        if self.chases.get(&key).is_none_or(|c| x.is_some() && c.x.is_some() && c.x != x) {
             if self.chases.len() >= MAX_CHASES {
                 return false;
             }
@@ -179,12 +166,8 @@ impl OnConnection {
 
     /// Asks the leader about every partition that is new.
     fn ask_about_new(&mut self, cx: &mut Cx<'_>) {
-        let mut topics: Vec<u32> = self
-            .chases
-            .iter()
-            .filter(|(_, c)| c.phase == Phase::New)
-            .map(|(k, _)| k.0)
-            .collect();
+        let mut topics: Vec<u32> =
+            self.chases.iter().filter(|(_, c)| c.phase == Phase::New).map(|(k, _)| k.0).collect();
         topics.sort_unstable();
         topics.dedup();
         for topic in topics {
@@ -196,10 +179,7 @@ impl OnConnection {
         let Some(topic) = cx.fetch.topic(number).cloned() else {
             return;
         };
-        let name = topic
-            .name
-            .clone()
-            .or_else(|| topic.id.and_then(|id| cx.shared.catalog.name(&id)));
+        let name = topic.name.clone().or_else(|| topic.id.and_then(|id| cx.shared.catalog.name(&id)));
         let Some(name) = name else {
             self.ask_name(cx, number, topic.id);
             return;
@@ -210,36 +190,16 @@ impl OnConnection {
             return;
         }
         let new = |c: &&mut Chase| c.phase == Phase::New;
-        for (_, chase) in self
-            .chases
-            .iter_mut()
-            .filter(|(k, _)| k.0 == number)
-            .map(|(k, c)| (k, c))
-            .filter(|(_, c)| new(c))
+        for (_, chase) in
+            self.chases.iter_mut().filter(|(k, _)| k.0 == number).map(|(k, c)| (k, c)).filter(|(_, c)| new(c))
         {
             (chase.policy, chase.explicit) = (rule.policy, rule.explicit);
         }
-        let partitions: Vec<i32> = self
-            .chases
-            .iter()
-            .filter(|(k, c)| k.0 == number && c.phase == Phase::New)
-            .map(|(k, _)| k.1)
-            .collect();
-        let isolation = self
-            .chases
-            .iter()
-            .find(|(k, _)| k.0 == number)
-            .map_or(0, |(_, c)| c.isolation);
-        let Some(version) = cx
-            .conn
-            .version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS)
-        else {
-            self.settle(
-                cx,
-                number,
-                |c| c.phase == Phase::New,
-                Some(Outcome::Unknown),
-            );
+        let partitions: Vec<i32> =
+            self.chases.iter().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(k, _)| k.1).collect();
+        let isolation = self.chases.iter().find(|(k, _)| k.0 == number).map_or(0, |(_, c)| c.isolation);
+        let Some(version) = cx.conn.version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS) else {
+            self.settle(cx, number, |c| c.phase == Phase::New, Some(Outcome::Unknown));
             return;
         };
         let mut wanted = vec![(EARLIEST, true)];
@@ -248,49 +208,27 @@ impl OnConnection {
         }
         for (timestamp, is_start) in wanted {
             let body = ask::list_offsets(version, &name, &partitions, timestamp, isolation);
-            let ask = Ask::Offsets {
-                topic: number,
-                partitions: partitions.clone(),
-                is_start,
-                version,
-            };
+            let ask = Ask::Offsets { topic: number, partitions: partitions.clone(), is_start, version };
             if !self.inject(cx, ask, ApiKey::LIST_OFFSETS, version, body) {
                 // Not now (a JoinGroup is being answered, a login runs): again with the next request.
                 cx.wake_at(cx.now + PATIENCE);
                 return;
             }
         }
-        for chase in self
-            .chases
-            .iter_mut()
-            .filter(|(k, c)| k.0 == number && c.phase == Phase::New)
-            .map(|(_, c)| c)
-        {
+        for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(_, c)| c) {
             chase.asked();
         }
     }
 
     fn ask_name(&mut self, cx: &mut Cx<'_>, number: u32, id: Option<[u8; 16]>) {
-        let version = cx
-            .conn
-            .version(ApiKey::METADATA, ask::version::METADATA_BY_ID);
+        let version = cx.conn.version(ApiKey::METADATA, ask::version::METADATA_BY_ID);
         let (Some(id), Some(version)) = (id, version) else {
             self.settle(cx, number, Chase::is_open, Some(Outcome::Unknown));
             return;
         };
         let body = ask::topic_by_id(version, id);
-        if self.inject(
-            cx,
-            Ask::Name { topic: number },
-            ApiKey::METADATA,
-            version,
-            body,
-        ) {
-            for chase in self
-                .chases
-                .iter_mut()
-                .filter(|(k, c)| k.0 == number && c.phase == Phase::New)
-                .map(|(_, c)| c)
+        if self.inject(cx, Ask::Name { topic: number }, ApiKey::METADATA, version, body) {
+            for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(_, c)| c)
             {
                 chase.phase = Phase::Naming;
             }
@@ -298,19 +236,8 @@ impl OnConnection {
     }
 
     /// Lets the errors of a topic's partitions pass.
-    fn settle(
-        &mut self,
-        cx: &Cx<'_>,
-        number: u32,
-        which: impl Fn(&Chase) -> bool,
-        outcome: Option<Outcome>,
-    ) {
-        for chase in self
-            .chases
-            .iter_mut()
-            .filter(|(k, c)| k.0 == number && which(c))
-            .map(|(_, c)| c)
-        {
+    fn settle(&mut self, cx: &Cx<'_>, number: u32, which: impl Fn(&Chase) -> bool, outcome: Option<Outcome>) {
+        for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && which(c)).map(|(_, c)| c) {
             chase.give_up(cx.now);
             if let Some(outcome) = outcome {
                 self.shared.metrics.outcome(outcome);
@@ -323,11 +250,8 @@ impl OnConnection {
         match (name, id) {
             (Some(name), Some(id)) => {
                 cx.shared.catalog.learn_name(&name, id);
-                for chase in self
-                    .chases
-                    .iter_mut()
-                    .filter(|(k, c)| k.0 == number && c.phase == Phase::Naming)
-                    .map(|(_, c)| c)
+                for chase in
+                    self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::Naming).map(|(_, c)| c)
                 {
                     chase.phase = Phase::New;
                 }
@@ -345,16 +269,12 @@ impl OnConnection {
         is_start: bool,
         answer: &[(i32, i16, i64)],
     ) {
-        let name = cx.fetch.topic(number).and_then(|t| {
-            t.name
-                .clone()
-                .or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id)))
-        });
+        let name = cx
+            .fetch
+            .topic(number)
+            .and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
         for partition in asked {
-            let offset = answer
-                .iter()
-                .find(|a| a.0 == *partition && a.1 == 0 && a.2 >= 0)
-                .map(|a| a.2);
+            let offset = answer.iter().find(|a| a.0 == *partition && a.1 == 0 && a.2 >= 0).map(|a| a.2);
             if let (Some(name), true, Some(_)) = (&name, is_start, offset) {
                 self.shared.starts.tell(name, *partition, offset, cx.now);
             }
@@ -375,25 +295,17 @@ impl OnConnection {
                 "position out of range, and not mended: the client gets the broker's own error"
             );
             if let (Outcome::NotBelow, true, Some(name)) = (outcome, explicit, &name) {
-                self.shared
-                    .steers
-                    .expect(cx.conn.client(), name, *partition, policy, cx.now);
+                self.shared.steers.expect(cx.conn.client(), name, *partition, policy, cx.now);
             }
         }
     }
 
     /// Asks this broker for log starts that another part of kmend wants to know.
     pub(super) fn ask_starts(&mut self, cx: &mut Cx<'_>, topic: &Arc<str>, partitions: &[i32]) {
-        let version = cx
-            .conn
-            .version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS);
+        let version = cx.conn.version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS);
         let asked = version.is_some_and(|version| {
             let body = ask::list_offsets(version, topic, partitions, EARLIEST, 0);
-            let ask = Ask::Starts {
-                topic: topic.clone(),
-                partitions: partitions.to_vec(),
-                version,
-            };
+            let ask = Ask::Starts { topic: topic.clone(), partitions: partitions.to_vec(), version };
             self.inject(cx, ask, ApiKey::LIST_OFFSETS, version, body)
         });
         if !asked {
@@ -406,10 +318,7 @@ impl OnConnection {
     fn close_session(&mut self, cx: &mut Cx<'_>, request: &FetchRequest) {
         let body = ask::close_fetch_session(request.version, request.session);
         if !self.inject(cx, Ask::CloseSession, ApiKey::FETCH, request.version, body) {
-            tracing::debug!(
-                session = request.session,
-                "a fetch session stays with the broker until it evicts it"
-            );
+            tracing::debug!(session = request.session, "a fetch session stays with the broker until it evicts it");
         }
     }
 }
@@ -424,13 +333,7 @@ impl ConnMender for OnConnection {
             return Verdict::Pass;
         }
         self.ask_about_new(cx);
-        if let Some(since) = self
-            .chases
-            .values()
-            .filter(|c| c.is_open())
-            .map(|c| c.since)
-            .min()
-        {
+        if let Some(since) = self.chases.values().filter(|c| c.is_open()).map(|c| c.since).min() {
             return Verdict::Hold(since + PATIENCE);
         }
         if !request.is_full() && self.chases.values().any(Chase::needs_new_session) {
@@ -493,9 +396,7 @@ impl ConnMender for OnConnection {
             let empty = self.out_of_range(cx, request, topic, partition.index());
             if empty {
                 let known = cx.fetch.find(topic.number, partition.index());
-                let (hw, lso, start) = known.map_or((-1, -1, -1), |p| {
-                    (p.high_watermark, p.last_stable, p.log_start)
-                });
+                let (hw, lso, start) = known.map_or((-1, -1, -1), |p| (p.high_watermark, p.last_stable, p.log_start));
                 partition.clear_error(hw, lso, start);
             }
             return empty;
@@ -503,11 +404,7 @@ impl ConnMender for OnConnection {
         if !self.chases.is_empty()
             && let Some(chase) = self.chases.get_mut(&(topic.number, partition.index()))
         {
-            let seen = if error == 0 {
-                &mut chase.served
-            } else {
-                &mut chase.failed
-            };
+            let seen = if error == 0 { &mut chase.served } else { &mut chase.failed };
             *seen = Some(request.seq);
         }
         false
@@ -523,11 +420,7 @@ impl ConnMender for OnConnection {
                 continue;
             };
             let topic = cx.fetch.topic(*number);
-            let name = topic.and_then(|t| {
-                t.name
-                    .clone()
-                    .or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id)))
-            });
+            let name = topic.and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
             let skip = Skip {
                 client: client.clone(),
                 group: cx.shared.peers.only_group(&client),
@@ -543,31 +436,17 @@ impl ConnMender for OnConnection {
         self.ask_about_new(cx);
     }
 
-    fn request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: Asked,
-        head: &RequestHead,
-        frame: &mut [u8],
-    ) -> Verdict {
+    fn request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) -> Verdict {
         match head.api {
             ApiKey::LIST_OFFSETS => self.list_offsets_request(cx, asked, head, frame),
             ApiKey::OFFSET_FETCH => self.offset_fetch_request(cx, asked, head, frame),
-            ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT => {
-                self.join_request(cx, head, frame)
-            }
+            ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT => self.join_request(cx, head, frame),
             _ => {}
         }
         Verdict::Pass
     }
 
-    fn response(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: Asked,
-        frame: &mut [u8],
-        body: usize,
-    ) -> Verdict {
+    fn response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
         match asked.api {
             ApiKey::LIST_OFFSETS => {
                 self.list_offsets_response(cx, asked, frame, body);
@@ -585,61 +464,27 @@ impl ConnMender for OnConnection {
         match (ask, outcome) {
             (Ask::CloseSession, _) => {}
             (Ask::Name { topic }, Injected::Answer { frame, body }) => {
-                let version = cx
-                    .conn
-                    .version(ApiKey::METADATA, ask::version::METADATA_BY_ID)
-                    .unwrap_or(12);
+                let version = cx.conn.version(ApiKey::METADATA, ask::version::METADATA_BY_ID).unwrap_or(12);
                 let name = ask::topic_name(version, frame, body).unwrap_or_default();
                 self.told_name(cx, topic, name);
             }
             (Ask::Name { topic }, Injected::Lost) => self.told_name(cx, topic, None),
-            (
-                Ask::Offsets {
-                    topic,
-                    partitions,
-                    is_start,
-                    version,
-                },
-                Injected::Answer { frame, body },
-            ) => {
+            (Ask::Offsets { topic, partitions, is_start, version }, Injected::Answer { frame, body }) => {
                 let answer = ask::listed_offsets(version, frame, body).unwrap_or_default();
                 self.told_offsets(cx, topic, &partitions, is_start, &answer);
             }
-            (
-                Ask::Offsets {
-                    topic,
-                    partitions,
-                    is_start,
-                    ..
-                },
-                Injected::Lost,
-            ) => {
+            (Ask::Offsets { topic, partitions, is_start, .. }, Injected::Lost) => {
                 self.told_offsets(cx, topic, &partitions, is_start, &[]);
             }
-            (
-                Ask::Starts {
-                    topic,
-                    partitions,
-                    version,
-                },
-                Injected::Answer { frame, body },
-            ) => {
+            (Ask::Starts { topic, partitions, version }, Injected::Answer { frame, body }) => {
                 let answer = ask::listed_offsets(version, frame, body).unwrap_or_default();
                 for partition in partitions {
-                    let start = answer
-                        .iter()
-                        .find(|a| a.0 == partition && a.1 == 0 && a.2 >= 0)
-                        .map(|a| a.2);
+                    let start = answer.iter().find(|a| a.0 == partition && a.1 == 0 && a.2 >= 0).map(|a| a.2);
                     self.shared.starts.tell(&topic, partition, start, cx.now);
                 }
                 self.lifts.wake(cx);
             }
-            (
-                Ask::Starts {
-                    topic, partitions, ..
-                },
-                Injected::Lost,
-            ) => {
+            (Ask::Starts { topic, partitions, .. }, Injected::Lost) => {
                 for partition in partitions {
                     self.shared.starts.tell(&topic, partition, None, cx.now);
                 }

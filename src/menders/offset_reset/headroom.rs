@@ -52,10 +52,7 @@ impl Headroom {
         let values = [labels.0.as_str(), labels.1.as_str(), labels.2.as_str()];
         let _ = self.records.remove_label_values(&values);
         let _ = self.seconds.remove_label_values(&values);
-        self.series
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(labels);
+        self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(labels);
     }
 }
 
@@ -79,24 +76,11 @@ impl Watched {
     pub fn look(&mut self, cx: &Cx<'_>, headroom: &Headroom, round: u64) {
         let group = cx.shared.peers.only_group(&cx.conn.client());
         let group = group.as_deref().unwrap_or("");
-        for position in cx
-            .fetch
-            .positions()
-            .iter()
-            .filter(|p| p.log_start >= 0 && p.offset >= 0)
-        {
-            let Some(topic) = cx
-                .fetch
-                .topic(position.topic)
-                .and_then(|t| t.name.as_deref())
-            else {
+        for position in cx.fetch.positions().iter().filter(|p| p.log_start >= 0 && p.offset >= 0) {
+            let Some(topic) = cx.fetch.topic(position.topic).and_then(|t| t.name.as_deref()) else {
                 continue;
             };
-            let labels = (
-                group.to_owned(),
-                topic.to_owned(),
-                position.partition.to_string(),
-            );
+            let labels = (group.to_owned(), topic.to_owned(), position.partition.to_string());
             if !headroom.admit(&labels) {
                 continue;
             }
@@ -112,10 +96,7 @@ impl Watched {
             seen.learn(position.log_start, cx.now);
             seen.round = round;
             if seen.rate > f64::EPSILON {
-                headroom
-                    .seconds
-                    .with_label_values(&values)
-                    .set(left as f64 / seen.rate);
+                headroom.seconds.with_label_values(&values).set(left as f64 / seen.rate);
             } else {
                 let _ = headroom.seconds.remove_label_values(&values);
             }
@@ -144,11 +125,7 @@ impl Seen {
         if seconds >= 1.0 {
             let newest = (log_start - self.log_start).max(0) as f64 / seconds;
             let weight = (seconds / 600.0).min(1.0);
-            self.rate = if self.rate == 0.0 {
-                newest
-            } else {
-                self.rate + (newest - self.rate) * weight
-            };
+            self.rate = if self.rate == 0.0 { newest } else { self.rate + (newest - self.rate) * weight };
             (self.log_start, self.at) = (log_start, now);
         }
     }

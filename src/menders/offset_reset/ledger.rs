@@ -40,10 +40,7 @@ pub struct Skip {
 
 impl Ledger {
     pub fn new(checkpoints: Checkpoints) -> Ledger {
-        Ledger {
-            counted: Mutex::default(),
-            checkpoints,
-        }
+        Ledger { counted: Mutex::default(), checkpoints }
     }
 
     pub fn enter(&self, skip: &Skip, metrics: &Metrics) {
@@ -75,12 +72,7 @@ impl Ledger {
 
     /// From where the skip counts; `None` if it has been counted already.
     fn first_time(&self, skip: &Skip) -> Option<i64> {
-        let key = (
-            skip.client.clone(),
-            skip.topic.clone(),
-            skip.partition,
-            skip.old,
-        );
+        let key = (skip.client.clone(), skip.topic.clone(), skip.partition, skip.old);
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         match counted.to.insert(key.clone(), skip.new) {
             Some(before) if before >= skip.new => {

@@ -56,47 +56,26 @@ impl Lifts {
 impl OnConnection {
     /// JoinGroup, ConsumerGroupHeartbeat: the client is about to be a member.
     pub(super) fn join_request(&mut self, cx: &mut Cx<'_>, head: &RequestHead, frame: &mut [u8]) {
-        let mut join = Join {
-            is_consumer: head.api == ApiKey::CONSUMER_GROUP_HEARTBEAT,
-            ..Join::default()
-        };
+        let mut join = Join { is_consumer: head.api == ApiKey::CONSUMER_GROUP_HEARTBEAT, ..Join::default() };
         let Some(layout) = layout::request(head.api, head.version) else {
             return;
         };
-        if walk::whole(layout, frame, head.body, &mut join).is_ok()
-            && join.is_consumer
-            && !join.group.is_empty()
-        {
+        if walk::whole(layout, frame, head.body, &mut join).is_ok() && join.is_consumer && !join.group.is_empty() {
             cx.shared.peers.join(&cx.conn.client(), &join.group);
         }
     }
 
-    pub(super) fn offset_fetch_request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: Asked,
-        head: &RequestHead,
-        frame: &mut [u8],
-    ) {
+    pub(super) fn offset_fetch_request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) {
         let client = cx.conn.client();
         let Some(layout) = layout::request(head.api, head.version) else {
             return;
         };
-        let mut request = Request {
-            cx,
-            wanted: Vec::new(),
-            topic: None,
-            group: Arc::from(""),
-            member: false,
-        };
+        let mut request = Request { cx, wanted: Vec::new(), topic: None, group: Arc::from(""), member: false };
         if walk::whole(layout, frame, head.body, &mut request).is_err() {
             return;
         }
         let wanted = request.wanted;
-        if wanted.is_empty()
-            || self.lifts.by_seq.len() >= MAX_LIFTS
-            || self.lifts.by_seq.contains_key(&asked.seq)
-        {
+        if wanted.is_empty() || self.lifts.by_seq.len() >= MAX_LIFTS || self.lifts.by_seq.contains_key(&asked.seq) {
             return;
         }
         let rules = self.shared.rules.load_full();
@@ -105,40 +84,28 @@ impl OnConnection {
             .into_iter()
             .filter(|(topic, _)| {
                 let rule = rules.rule(topic, &client.client_id, group.as_deref());
-                rule.mode == Mode::Repair
-                    && matches!(rule.policy, ResetPolicy::Earliest | ResetPolicy::Nearest)
+                rule.mode == Mode::Repair && matches!(rule.policy, ResetPolicy::Earliest | ResetPolicy::Nearest)
             })
             .collect();
         let mut by_leader: HashMap<(Arc<str>, Option<i32>), Vec<i32>> = HashMap::new();
         for (topic, partition) in &wanted {
             let leader = cx.shared.catalog.leader(topic, *partition);
-            by_leader
-                .entry((topic.clone(), leader))
-                .or_default()
-                .push(*partition);
+            by_leader.entry((topic.clone(), leader)).or_default().push(*partition);
         }
         for ((topic, leader), partitions) in by_leader {
             let here = leader.is_none() || cx.conn.node.is_none() || leader == cx.conn.node;
             if here {
                 self.ask_starts(cx, &topic, &partitions);
-            } else if !leader.is_some_and(|l| {
-                cx.shared
-                    .peers
-                    .ask_log_starts(&client, l, cx.conn.number, &topic, &partitions)
-            }) {
+            } else if !leader
+                .is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, &topic, &partitions))
+            {
                 for partition in partitions {
                     self.shared.starts.tell(&topic, partition, None, cx.now);
                 }
             }
         }
         if !wanted.is_empty() {
-            self.lifts.by_seq.insert(
-                asked.seq,
-                Lift {
-                    since: cx.now,
-                    wanted,
-                },
-            );
+            self.lifts.by_seq.insert(asked.seq, Lift { since: cx.now, wanted });
         }
     }
 
@@ -172,12 +139,7 @@ impl OnConnection {
         let Some(layout) = layout::response(asked.api, asked.version) else {
             return Verdict::Pass;
         };
-        let mut response = Response {
-            cx,
-            known,
-            topic: None,
-            lifted: Vec::new(),
-        };
+        let mut response = Response { cx, known, topic: None, lifted: Vec::new() };
         if walk::whole(layout, frame, body, &mut response).is_err() {
             return Verdict::Pass;
         }
@@ -185,12 +147,7 @@ impl OnConnection {
         let client = cx.conn.client();
         let group = cx.shared.peers.only_group(&client);
         for (topic, partition, old, new) in lifted {
-            let policy = self
-                .shared
-                .rules
-                .load()
-                .rule(&topic, &client.client_id, group.as_deref())
-                .policy;
+            let policy = self.shared.rules.load().rule(&topic, &client.client_id, group.as_deref()).policy;
             let skip = Skip {
                 client: client.clone(),
                 group: group.clone(),
@@ -216,9 +173,7 @@ struct Join {
 impl Visitor for Join {
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
         match mark {
-            mark::GROUP => {
-                self.group = String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
-            }
+            mark::GROUP => self.group = String::from_utf8_lossy(value.unwrap_or_default()).into_owned(),
             mark::PROTOCOL_TYPE => self.is_consumer = value == Some(b"consumer"),
             _ => {}
         }
@@ -241,11 +196,7 @@ impl Visitor for Request<'_, '_> {
             mark::GROUP => {
                 self.group = text();
                 // Admin tools see the truth.
-                self.member = self
-                    .cx
-                    .shared
-                    .peers
-                    .is_member(&self.cx.conn.client(), &self.group);
+                self.member = self.cx.shared.peers.is_member(&self.cx.conn.client(), &self.group);
             }
             mark::TOPIC => self.topic = Some(text()),
             _ => {}
@@ -254,14 +205,9 @@ impl Visitor for Request<'_, '_> {
 
     fn fixed(&mut self, mark: Mark, _at: usize, bytes: &mut [u8]) {
         match mark {
-            mark::TOPIC_ID => {
-                self.topic = bytes
-                    .first_chunk()
-                    .and_then(|id| self.cx.shared.catalog.name(id))
-            }
+            mark::TOPIC_ID => self.topic = bytes.first_chunk().and_then(|id| self.cx.shared.catalog.name(id)),
             mark::PARTITION if self.member => {
-                self.wanted
-                    .extend(self.topic.clone().map(|topic| (topic, entry::int32(bytes))));
+                self.wanted.extend(self.topic.clone().map(|topic| (topic, entry::int32(bytes))));
             }
             _ => {}
         }
@@ -285,11 +231,7 @@ impl Visitor for Response<'_, '_> {
 
     fn fixed(&mut self, mark: Mark, _at: usize, bytes: &mut [u8]) {
         match mark {
-            mark::TOPIC_ID => {
-                self.topic = bytes
-                    .first_chunk()
-                    .and_then(|id| self.cx.shared.catalog.name(id))
-            }
+            mark::TOPIC_ID => self.topic = bytes.first_chunk().and_then(|id| self.cx.shared.catalog.name(id)),
             mark::PARTITION => {
                 let mut committed = CommittedOffset::new(bytes);
                 let Some(topic) = &self.topic else { return };
@@ -300,8 +242,7 @@ impl Visitor for Response<'_, '_> {
                 // -1: nothing was committed.
                 if old >= 0 && old < *start {
                     committed.set_offset(*start);
-                    self.lifted
-                        .push((topic.clone(), committed.index(), old, *start));
+                    self.lifted.push((topic.clone(), committed.index(), old, *start));
                 }
             }
             _ => {}

@@ -22,23 +22,11 @@ pub struct Asked {
 }
 
 impl OnConnection {
-    pub(super) fn list_offsets_request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: Seq,
-        head: &RequestHead,
-        frame: &mut [u8],
-    ) {
+    pub(super) fn list_offsets_request(&mut self, cx: &mut Cx<'_>, asked: Seq, head: &RequestHead, frame: &mut [u8]) {
         let Some(layout) = layout::request(head.api, head.version) else {
             return;
         };
-        let mut request = Request {
-            on: self,
-            cx,
-            topic: None,
-            earliest: Vec::new(),
-            replica: false,
-        };
+        let mut request = Request { on: self, cx, topic: None, earliest: Vec::new(), replica: false };
         if walk::whole(layout, frame, head.body, &mut request).is_err() {
             return;
         }
@@ -48,23 +36,14 @@ impl OnConnection {
         }
     }
 
-    pub(super) fn list_offsets_response(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asked: Seq,
-        frame: &mut [u8],
-        body: usize,
-    ) {
+    pub(super) fn list_offsets_response(&mut self, cx: &mut Cx<'_>, asked: Seq, frame: &mut [u8], body: usize) {
         let Some(earliest) = self.listed.earliest.remove(&asked.seq) else {
             return;
         };
         let Some(layout) = layout::response(asked.api, asked.version) else {
             return;
         };
-        let mut response = Response {
-            topic: None,
-            told: Vec::new(),
-        };
+        let mut response = Response { topic: None, told: Vec::new() };
         if walk::whole(layout, frame, body, &mut response).is_err() {
             return;
         }
@@ -72,9 +51,7 @@ impl OnConnection {
         for (topic, listed) in response.told {
             let key = (topic, listed.index);
             if listed.error == 0 && listed.offset >= 0 && earliest.contains(&key) {
-                self.shared
-                    .starts
-                    .tell(&key.0, key.1, Some(listed.offset), cx.now);
+                self.shared.starts.tell(&key.0, key.1, Some(listed.offset), cx.now);
             }
         }
     }
@@ -104,12 +81,8 @@ impl Visitor for Request<'_, '_> {
         };
         let mut asked = AskedOffset::new(bytes);
         if matches!(asked.timestamp(), EARLIEST | LATEST)
-            && let Some((timestamp, policy)) = self.on.shared.steers.take(
-                &self.cx.conn.client(),
-                topic,
-                asked.index(),
-                self.cx.now,
-            )
+            && let Some((timestamp, policy)) =
+                self.on.shared.steers.take(&self.cx.conn.client(), topic, asked.index(), self.cx.now)
             && timestamp != asked.timestamp()
         {
             asked.set_timestamp(timestamp);

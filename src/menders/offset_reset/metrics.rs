@@ -82,9 +82,7 @@ impl Metrics {
     }
 
     pub fn outcome(&self, outcome: Outcome) {
-        self.repairs
-            .with_label_values(&[NAME, outcome.label()])
-            .inc();
+        self.repairs.with_label_values(&[NAME, outcome.label()]).inc();
     }
 
     pub fn reset(&self, topic: &str, policy: ResetPolicy, skipped: u64) {
@@ -97,9 +95,7 @@ impl Metrics {
         } else {
             "other"
         };
-        self.resets
-            .with_label_values(&[topic, policy_label(policy)])
-            .inc();
+        self.resets.with_label_values(&[topic, policy_label(policy)]).inc();
         self.skipped.with_label_values(&[topic]).inc_by(skipped);
     }
 }

@@ -40,12 +40,7 @@ pub(super) struct Shared {
 }
 
 impl OffsetReset {
-    pub fn new(
-        config: &Config,
-        registry: &Registry,
-        repairs: &IntCounterVec,
-        checkpoints: Checkpoints,
-    ) -> OffsetReset {
+    pub fn new(config: &Config, registry: &Registry, repairs: &IntCounterVec, checkpoints: Checkpoints) -> OffsetReset {
         let shared = Shared {
             rules: ArcSwap::from_pointee(rules::Rules::new(&config.menders.offset_reset)),
             metrics: metrics::Metrics::new(registry, repairs),
@@ -54,9 +49,7 @@ impl OffsetReset {
             ledger: ledger::Ledger::new(checkpoints),
             headroom: headroom::Headroom::new(registry),
         };
-        OffsetReset {
-            shared: Arc::new(shared),
-        }
+        OffsetReset { shared: Arc::new(shared) }
     }
 }
 
@@ -87,8 +80,6 @@ impl Mender for OffsetReset {
     }
 
     fn reload(&self, config: &Config) {
-        self.shared
-            .rules
-            .store(Arc::new(rules::Rules::new(&config.menders.offset_reset)));
+        self.shared.rules.store(Arc::new(rules::Rules::new(&config.menders.offset_reset)));
     }
 }

@@ -37,15 +37,8 @@ impl Rules {
         let topics = topics.collect();
         let on = |mode: Mode| mode != Mode::Off;
         let any = on(config.mode)
-            || config
-                .groups
-                .values()
-                .chain(config.clients.values())
-                .any(|r| on(r.mode))
-            || config
-                .topics
-                .values()
-                .any(|r| matches!(r, TopicRule::Full(f) if f.mode.is_some_and(on)));
+            || config.groups.values().chain(config.clients.values()).any(|r| on(r.mode))
+            || config.topics.values().any(|r| matches!(r, TopicRule::Full(f) if f.mode.is_some_and(on)));
         Rules {
             mode: config.mode,
             policy: config.policy,
@@ -72,16 +65,8 @@ impl Rules {
             .copied()
             .or_else(|| of_topic.and_then(|(mode, _)| *mode))
             .unwrap_or(self.mode);
-        let mode = if is_exempt(topic, client_id) {
-            Mode::Off
-        } else {
-            mode
-        };
-        Rule {
-            mode,
-            policy: explicit.unwrap_or(self.policy),
-            explicit: explicit.is_some(),
-        }
+        let mode = if is_exempt(topic, client_id) { Mode::Off } else { mode };
+        Rule { mode, policy: explicit.unwrap_or(self.policy), explicit: explicit.is_some() }
     }
 }
 
@@ -100,41 +85,14 @@ mod tests {
 
     #[test]
     fn the_most_specific_wins_and_streams_is_left_alone() {
-        let mut config = OffsetReset {
-            mode: Mode::Observe,
-            ..OffsetReset::default()
-        };
-        config
-            .topics
-            .insert("audit*".into(), TopicRule::Policy(ResetPolicy::Latest));
-        config.topics.insert(
-            "raw".into(),
-            TopicRule::Full(FullTopicRule {
-                mode: Some(Mode::Off),
-                policy: None,
-            }),
-        );
-        config
-            .clients
-            .insert("canary".into(), ModeRule { mode: Mode::Repair });
+        let mut config = OffsetReset { mode: Mode::Observe, ..OffsetReset::default() };
+        config.topics.insert("audit*".into(), TopicRule::Policy(ResetPolicy::Latest));
+        config.topics.insert("raw".into(), TopicRule::Full(FullTopicRule { mode: Some(Mode::Off), policy: None }));
+        config.clients.insert("canary".into(), ModeRule { mode: Mode::Repair });
         let rules = Rules::new(&config);
         let rule = |topic, client| rules.rule(topic, client, None);
-        assert_eq!(
-            rule("orders", "app"),
-            Rule {
-                mode: Mode::Observe,
-                policy: ResetPolicy::Earliest,
-                explicit: false
-            }
-        );
-        assert_eq!(
-            rule("audit-1", "canary"),
-            Rule {
-                mode: Mode::Repair,
-                policy: ResetPolicy::Latest,
-                explicit: true
-            }
-        );
+        assert_eq!(rule("orders", "app"), Rule { mode: Mode::Observe, policy: ResetPolicy::Earliest, explicit: false });
+        assert_eq!(rule("audit-1", "canary"), Rule { mode: Mode::Repair, policy: ResetPolicy::Latest, explicit: true });
         assert_eq!(rule("raw", "app").mode, Mode::Off);
         for (topic, client) in [
             ("app-store-changelog", "canary"),
@@ -145,12 +103,6 @@ mod tests {
             assert_eq!(rule(topic, client).mode, Mode::Off);
         }
         assert!(!rules.is_off());
-        assert!(
-            Rules::new(&OffsetReset {
-                mode: Mode::Off,
-                ..OffsetReset::default()
-            })
-            .is_off()
-        );
+        assert!(Rules::new(&OffsetReset { mode: Mode::Off, ..OffsetReset::default() }).is_off());
     }
 }

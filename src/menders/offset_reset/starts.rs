@@ -51,13 +51,7 @@ impl LogStarts {
     }
 
     /// What is known that was said at `since` or later, and is not stale.
-    pub fn known(
-        &self,
-        topic: &Arc<str>,
-        partition: i32,
-        since: Option<Instant>,
-        now: Instant,
-    ) -> Known {
+    pub fn known(&self, topic: &Arc<str>, partition: i32, since: Option<Instant>, now: Instant) -> Known {
         match self.told().get(&(topic.clone(), partition)) {
             Some(t) if now.duration_since(t.at) < FRESH && since.is_none_or(|s| t.at >= s) => {
                 t.start.map_or(Known::Unobtainable, Known::Start)

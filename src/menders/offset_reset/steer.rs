@@ -20,14 +20,7 @@ pub struct Steers {
 
 impl Steers {
     /// The client has been told that its position is out of range, above the log end.
-    pub fn expect(
-        &self,
-        client: ClientKey,
-        topic: &Arc<str>,
-        partition: i32,
-        policy: ResetPolicy,
-        now: Instant,
-    ) {
+    pub fn expect(&self, client: ClientKey, topic: &Arc<str>, partition: i32, policy: ResetPolicy, now: Instant) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.retain(|_, (until, _)| *until > now);
         due.insert((client, topic.clone(), partition), (now + PATIENCE, policy));

@@ -56,14 +56,8 @@ async fn errors_carry_address_and_step() {
     let dialer = dialer(|_| {});
     let address = dead().await;
     let error = dialer.dial(&address).await.unwrap_err();
-    assert_eq!(
-        (error.address(), error.step()),
-        (Some(&address), Some(Step::Tcp))
-    );
-    assert_eq!(
-        crate::upstream::chain(&error),
-        format!("{address}: no connection: Connection refused (os error 111)")
-    );
+    assert_eq!((error.address(), error.step()), (Some(&address), Some(Step::Tcp)));
+    assert_eq!(crate::upstream::chain(&error), format!("{address}: no connection: Connection refused (os error 111)"));
     let error = dialer.dial_any(&[]).await.unwrap_err();
     assert_eq!(error.to_string(), "upstream.bootstrap is empty");
     let gone = HostPort::new("broker.invalid", 1);
@@ -80,10 +74,7 @@ async fn a_slow_failure_is_remembered_and_forgotten() {
         config.upstream.connect_timeout = units::Duration::from_millis(300);
     });
     let error = dialer.dial(&address).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("{address}: tls took longer than upstream.connect_timeout (300ms)")
-    );
+    assert_eq!(error.to_string(), format!("{address}: tls took longer than upstream.connect_timeout (300ms)"));
     let error = dialer.dial(&address).await.unwrap_err();
     assert!(matches!(error, DialError::Recent { .. }), "{error}");
     tokio::time::sleep(MEMORY).await;
@@ -118,22 +109,18 @@ async fn tls_broker(wants_certificate: bool) -> TlsBroker {
     let certificate = params.signed_by(&key, &issuer).unwrap();
 
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap();
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let builder = if wants_certificate {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca.der().clone()).unwrap();
-        let verifier =
-            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         builder.with_client_cert_verifier(verifier.build().unwrap())
     } else {
         builder.with_no_client_auth()
     };
     let der = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = builder
-        .with_single_cert(vec![certificate.der().clone()], der)
-        .unwrap();
+    let config = builder.with_single_cert(vec![certificate.der().clone()], der).unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let (listener, address) = listener().await;
     tokio::spawn(async move {
@@ -233,12 +220,7 @@ async fn tls_against_plaintext_says_so() {
     });
     let error = dialer.dial(&address).await.unwrap_err();
     assert_eq!(error.step(), Some(Step::Tls));
-    assert!(
-        error
-            .to_string()
-            .contains("set upstream.tls.enabled: false"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("set upstream.tls.enabled: false"), "{error}");
     broker.await.unwrap();
 }
 
@@ -251,13 +233,7 @@ fn settings_that_cannot_work_are_refused() {
         Dialer::new(&config).unwrap_err().to_string()
     };
     let error = refused(|config| config.upstream.tls.ca_file = Some("/none.pem".into()));
-    assert_eq!(
-        error,
-        "upstream.tls.ca_file: /none.pem cannot be read as PEM"
-    );
+    assert_eq!(error, "upstream.tls.ca_file: /none.pem cannot be read as PEM");
     let error = refused(|config| config.upstream.tls.ca_file = Some("/dev/null".into()));
-    assert_eq!(
-        error,
-        "upstream.tls.ca_file: /dev/null holds no certificate"
-    );
+    assert_eq!(error, "upstream.tls.ca_file: /dev/null holds no certificate");
 }

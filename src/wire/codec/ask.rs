@@ -5,8 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{
-    BrokerId, FetchRequest, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, TopicName,
+    BrokerId, FetchRequest, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, TopicName,
 };
 use kafka_protocol::messages::{list_offsets_request, metadata_request};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
@@ -39,19 +38,12 @@ pub enum CodecError {
 
 fn encode(api: ApiKey, version: i16, message: &impl Encodable) -> Result<Vec<u8>, CodecError> {
     let mut out = BytesMut::new();
-    message
-        .encode(&mut out, version)
-        .map_err(|e| CodecError::Encode(api, version, e.to_string()))?;
+    message.encode(&mut out, version).map_err(|e| CodecError::Encode(api, version, e.to_string()))?;
     Ok(out.to_vec())
 }
 
 /// Decodes the body of a complete response frame, after checking its shape.
-fn decode<M: Decodable>(
-    api: ApiKey,
-    version: i16,
-    frame: &[u8],
-    body: usize,
-) -> Result<M, CodecError> {
+fn decode<M: Decodable>(api: ApiKey, version: i16, frame: &[u8], body: usize) -> Result<M, CodecError> {
     let fail = |why: String| CodecError::Decode(api, version, why);
     let layout = layout::response(api, version).ok_or_else(|| fail("no layout".into()))?;
     let mut copy = frame.to_vec();
@@ -79,10 +71,8 @@ pub fn list_offsets(
             .with_current_leader_epoch(-1)
             .with_timestamp(timestamp)
     });
-    let request = ListOffsetsRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_isolation_level(isolation)
-        .with_topics(vec![
+    let request =
+        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_isolation_level(isolation).with_topics(vec![
             list_offsets_request::ListOffsetsTopic::default()
                 .with_name(name(topic))
                 .with_partitions(partitions.collect()),
@@ -91,26 +81,17 @@ pub fn list_offsets(
 }
 
 /// The answer to [`list_offsets`]: `(partition, error, offset)` each.
-pub fn listed_offsets(
-    version: i16,
-    frame: &[u8],
-    body: usize,
-) -> Result<Vec<(i32, i16, i64)>, CodecError> {
+pub fn listed_offsets(version: i16, frame: &[u8], body: usize) -> Result<Vec<(i32, i16, i64)>, CodecError> {
     let answer: ListOffsetsResponse = decode(ApiKey::LIST_OFFSETS, version, frame, body)?;
     let partitions = answer.topics.into_iter().flat_map(|t| t.partitions);
-    Ok(partitions
-        .map(|p| (p.partition_index, p.error_code, p.offset))
-        .collect())
+    Ok(partitions.map(|p| (p.partition_index, p.error_code, p.offset)).collect())
 }
 
 /// Asks for the name of a topic id. Creates nothing.
 pub fn topic_by_id(version: i16, id: [u8; 16]) -> Result<Vec<u8>, CodecError> {
-    let topic = metadata_request::MetadataRequestTopic::default()
-        .with_topic_id(uuid::Uuid::from_bytes(id))
-        .with_name(None);
-    let request = MetadataRequest::default()
-        .with_topics(Some(vec![topic]))
-        .with_allow_auto_topic_creation(false);
+    let topic =
+        metadata_request::MetadataRequestTopic::default().with_topic_id(uuid::Uuid::from_bytes(id)).with_name(None);
+    let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
     encode(ApiKey::METADATA, version, &request)
 }
 

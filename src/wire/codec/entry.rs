@@ -3,21 +3,15 @@
 //! `OffsetFetchResponse.json`; the layouts hand out exactly these bytes.
 
 fn i16_at(b: &[u8], at: usize) -> i16 {
-    b.get(at..)
-        .and_then(|b| b.first_chunk())
-        .map_or(0, |b| i16::from_be_bytes(*b))
+    b.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| i16::from_be_bytes(*b))
 }
 
 fn i32_at(b: &[u8], at: usize) -> i32 {
-    b.get(at..)
-        .and_then(|b| b.first_chunk())
-        .map_or(0, |b| i32::from_be_bytes(*b))
+    b.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| i32::from_be_bytes(*b))
 }
 
 fn i64_at(b: &[u8], at: usize) -> i64 {
-    b.get(at..)
-        .and_then(|b| b.first_chunk())
-        .map_or(0, |b| i64::from_be_bytes(*b))
+    b.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| i64::from_be_bytes(*b))
 }
 
 fn put(b: &mut [u8], at: usize, value: &[u8]) {
@@ -142,11 +136,7 @@ pub struct ListedOffset {
 
 impl ListedOffset {
     pub fn read(bytes: &[u8]) -> Self {
-        ListedOffset {
-            index: i32_at(bytes, 0),
-            error: i16_at(bytes, 4),
-            offset: i64_at(bytes, 14),
-        }
+        ListedOffset { index: i32_at(bytes, 0), error: i16_at(bytes, 4), offset: i64_at(bytes, 14) }
     }
 }
 

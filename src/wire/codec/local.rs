@@ -29,11 +29,7 @@ pub fn fetch_error(version: i16, correlation: i32, error: i16) -> Vec<u8> {
     } else {
         body.extend_from_slice(&[0; 4]);
     }
-    frame(
-        correlation,
-        ApiKey::FETCH.response_header_has_tags(version),
-        &body,
-    )
+    frame(correlation, ApiKey::FETCH.response_header_has_tags(version), &body)
 }
 
 /// The answer to an ApiVersions request of a version that is not known (KIP-511): version 0's
@@ -48,13 +44,7 @@ pub fn api_versions_unsupported(correlation: i32, max: i16) -> Vec<u8> {
 }
 
 /// A request frame around `body`.
-pub fn request(
-    api: ApiKey,
-    version: i16,
-    correlation: i32,
-    client_id: &[u8],
-    body: &[u8],
-) -> Vec<u8> {
+pub fn request(api: ApiKey, version: i16, correlation: i32, client_id: &[u8], body: &[u8]) -> Vec<u8> {
     let tags = usize::from(api.is_flexible(version));
     let size = 10 + client_id.len() + tags + body.len();
     let mut out = Vec::with_capacity(4 + size);

@@ -9,10 +9,7 @@ pub(super) struct Build {
 
 impl Build {
     pub fn new(flexible: bool) -> Build {
-        Build {
-            ops: Vec::new(),
-            flexible,
-        }
+        Build { ops: Vec::new(), flexible }
     }
 
     pub fn finish(self) -> Vec<Op> {
@@ -28,33 +25,20 @@ impl Build {
     /// `len` bytes of fixed-size fields that nobody looks at; neighbours become one.
     pub fn skip(&mut self, len: usize) -> &mut Self {
         match self.ops.last_mut() {
-            Some(Op::Fixed {
-                mark: Mark::NONE,
-                len: before,
-            }) => *before += len,
-            _ if len > 0 => self.ops.push(Op::Fixed {
-                mark: Mark::NONE,
-                len,
-            }),
+            Some(Op::Fixed { mark: Mark::NONE, len: before }) => *before += len,
+            _ if len > 0 => self.ops.push(Op::Fixed { mark: Mark::NONE, len }),
             _ => {}
         }
         self
     }
 
     pub fn string(&mut self, mark: Mark) -> &mut Self {
-        self.ops.push(Op::Str {
-            mark,
-            compact: self.flexible,
-        });
+        self.ops.push(Op::Str { mark, compact: self.flexible });
         self
     }
 
     pub fn blob(&mut self, mark: Mark, peek: usize) -> &mut Self {
-        self.ops.push(Op::Blob {
-            mark,
-            compact: self.flexible,
-            peek,
-        });
+        self.ops.push(Op::Blob { mark, compact: self.flexible, peek });
         self
     }
 
@@ -64,12 +48,7 @@ impl Build {
         let body = b.finish();
         // At least one byte an element, or a count could stand for nothing.
         let min = body.iter().map(least).sum::<usize>().max(1);
-        self.ops.push(Op::Array {
-            mark,
-            compact: self.flexible,
-            min,
-            body,
-        });
+        self.ops.push(Op::Array { mark, compact: self.flexible, min, body });
         self
     }
 

@@ -44,8 +44,7 @@ pub(super) fn produce_response(b: &mut Build, v: i16) {
         });
         b.tags();
     });
-    b.skip(4)
-        .marked_tags(if v >= 10 { END_TAGS } else { Mark::NONE });
+    b.skip(4).marked_tags(if v >= 10 { END_TAGS } else { Mark::NONE });
 }
 
 /// Partition: see [`crate::wire::codec::fetch`] for what stands where.
@@ -193,11 +192,7 @@ pub(super) fn share_acknowledge_response(b: &mut Build, v: i16) {
 
 fn nodes(b: &mut Build) {
     b.array(NODES, |b| {
-        b.fixed(NODE_ID, 4)
-            .string(HOST)
-            .fixed(PORT, 4)
-            .string(Mark::NONE)
-            .tags();
+        b.fixed(NODE_ID, 4).string(HOST).fixed(PORT, 4).string(Mark::NONE).tags();
     });
 }
 

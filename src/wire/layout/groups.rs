@@ -20,9 +20,7 @@ pub(super) fn offset_commit_request(b: &mut Build, v: i16) {
             b.string(TOPIC)
         };
         b.array(PARTITIONS, |b| {
-            b.fixed(PARTITION, if v >= 6 { 16 } else { 12 })
-                .string(Mark::NONE)
-                .tags();
+            b.fixed(PARTITION, if v >= 6 { 16 } else { 12 }).string(Mark::NONE).tags();
         });
         b.tags();
     });
@@ -92,10 +90,7 @@ pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
                 b.string(TOPIC)
             };
             b.array(PARTITIONS, |b| {
-                b.fixed(PARTITION, if v >= 5 { 16 } else { 12 })
-                    .string(Mark::NONE)
-                    .fixed(ERROR, 2)
-                    .tags();
+                b.fixed(PARTITION, if v >= 5 { 16 } else { 12 }).string(Mark::NONE).fixed(ERROR, 2).tags();
             });
             b.tags();
         });
@@ -120,9 +115,7 @@ pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
 
 /// The front of it; the protocols' bytes are not looked at yet.
 pub(super) fn join_group_request(b: &mut Build, v: i16) {
-    b.string(GROUP)
-        .skip(if v >= 1 { 8 } else { 4 })
-        .string(MEMBER);
+    b.string(GROUP).skip(if v >= 1 { 8 } else { 4 }).string(MEMBER);
     if v >= 5 {
         b.string(Mark::NONE);
     }

@@ -77,10 +77,7 @@ pub(super) fn find_coordinator_response(b: &mut Build, v: i16) {
         b.fixed(NODE_ID, 4).string(HOST).fixed(PORT, 4);
     } else {
         b.array(NODES, |b| {
-            b.string(Mark::NONE)
-                .fixed(NODE_ID, 4)
-                .string(HOST)
-                .fixed(PORT, 4);
+            b.string(Mark::NONE).fixed(NODE_ID, 4).string(HOST).fixed(PORT, 4);
             b.skip(2).string(Mark::NONE).tags();
         });
     }
@@ -94,10 +91,7 @@ pub(super) fn describe_cluster_response(b: &mut Build, v: i16) {
     }
     b.string(CLUSTER_ID).skip(4);
     b.array(NODES, |b| {
-        b.fixed(NODE_ID, 4)
-            .string(HOST)
-            .fixed(PORT, 4)
-            .string(Mark::NONE);
+        b.fixed(NODE_ID, 4).string(HOST).fixed(PORT, 4).string(Mark::NONE);
         if v >= 2 {
             b.skip(1);
         }

@@ -89,10 +89,7 @@ struct Tables {
 type Fields = fn(&mut Build, i16);
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-    let mut tables = Tables {
-        requests: vec![None; KEYS * VERSIONS],
-        responses: vec![None; KEYS * VERSIONS],
-    };
+    let mut tables = Tables { requests: vec![None; KEYS * VERSIONS], responses: vec![None; KEYS * VERSIONS] };
     for (api, versions, request, response) in messages() {
         for version in versions {
             let flexible = api.is_flexible(version);
@@ -113,106 +110,26 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
     tables
 });
 
-type Message = (
-    ApiKey,
-    std::ops::RangeInclusive<i16>,
-    Option<Fields>,
-    Option<Fields>,
-);
+type Message = (ApiKey, std::ops::RangeInclusive<i16>, Option<Fields>, Option<Fields>);
 
 /// Every message with a layout: API, versions, request, response.
 fn messages() -> Vec<Message> {
     vec![
-        (
-            ApiKey::PRODUCE,
-            3..=13,
-            Some(data::produce_request),
-            Some(data::produce_response),
-        ),
-        (
-            ApiKey::FETCH,
-            4..=18,
-            Some(data::fetch_request),
-            Some(data::fetch_response),
-        ),
-        (
-            ApiKey::LIST_OFFSETS,
-            1..=11,
-            Some(data::list_offsets_request),
-            Some(data::list_offsets_response),
-        ),
-        (
-            ApiKey::SHARE_FETCH,
-            0..=2,
-            None,
-            Some(data::share_fetch_response),
-        ),
-        (
-            ApiKey::SHARE_ACKNOWLEDGE,
-            0..=2,
-            None,
-            Some(data::share_acknowledge_response),
-        ),
-        (
-            ApiKey::METADATA,
-            0..=13,
-            None,
-            Some(meta::metadata_response),
-        ),
-        (
-            ApiKey::FIND_COORDINATOR,
-            0..=6,
-            None,
-            Some(meta::find_coordinator_response),
-        ),
-        (
-            ApiKey::DESCRIBE_CLUSTER,
-            0..=2,
-            None,
-            Some(meta::describe_cluster_response),
-        ),
-        (
-            ApiKey::API_VERSIONS,
-            0..=5,
-            Some(meta::api_versions_request),
-            Some(meta::api_versions_response),
-        ),
-        (
-            ApiKey::SASL_HANDSHAKE,
-            0..=1,
-            Some(meta::sasl_handshake_request),
-            Some(meta::sasl_handshake_response),
-        ),
-        (
-            ApiKey::SASL_AUTHENTICATE,
-            0..=2,
-            None,
-            Some(meta::sasl_authenticate_response),
-        ),
-        (
-            ApiKey::OFFSET_COMMIT,
-            2..=10,
-            Some(groups::offset_commit_request),
-            Some(groups::offset_commit_response),
-        ),
-        (
-            ApiKey::OFFSET_FETCH,
-            1..=10,
-            Some(groups::offset_fetch_request),
-            Some(groups::offset_fetch_response),
-        ),
-        (
-            ApiKey::JOIN_GROUP,
-            0..=9,
-            Some(groups::join_group_request),
-            None,
-        ),
-        (
-            ApiKey::CONSUMER_GROUP_HEARTBEAT,
-            0..=1,
-            Some(groups::consumer_group_heartbeat_request),
-            None,
-        ),
+        (ApiKey::PRODUCE, 3..=13, Some(data::produce_request), Some(data::produce_response)),
+        (ApiKey::FETCH, 4..=18, Some(data::fetch_request), Some(data::fetch_response)),
+        (ApiKey::LIST_OFFSETS, 1..=11, Some(data::list_offsets_request), Some(data::list_offsets_response)),
+        (ApiKey::SHARE_FETCH, 0..=2, None, Some(data::share_fetch_response)),
+        (ApiKey::SHARE_ACKNOWLEDGE, 0..=2, None, Some(data::share_acknowledge_response)),
+        (ApiKey::METADATA, 0..=13, None, Some(meta::metadata_response)),
+        (ApiKey::FIND_COORDINATOR, 0..=6, None, Some(meta::find_coordinator_response)),
+        (ApiKey::DESCRIBE_CLUSTER, 0..=2, None, Some(meta::describe_cluster_response)),
+        (ApiKey::API_VERSIONS, 0..=5, Some(meta::api_versions_request), Some(meta::api_versions_response)),
+        (ApiKey::SASL_HANDSHAKE, 0..=1, Some(meta::sasl_handshake_request), Some(meta::sasl_handshake_response)),
+        (ApiKey::SASL_AUTHENTICATE, 0..=2, None, Some(meta::sasl_authenticate_response)),
+        (ApiKey::OFFSET_COMMIT, 2..=10, Some(groups::offset_commit_request), Some(groups::offset_commit_response)),
+        (ApiKey::OFFSET_FETCH, 1..=10, Some(groups::offset_fetch_request), Some(groups::offset_fetch_response)),
+        (ApiKey::JOIN_GROUP, 0..=9, Some(groups::join_group_request), None),
+        (ApiKey::CONSUMER_GROUP_HEARTBEAT, 0..=1, Some(groups::consumer_group_heartbeat_request), None),
     ]
 }
 
@@ -251,14 +168,9 @@ pub fn metadata_parts(version: i16) -> Option<(Layout, Layout)> {
             fields(&mut b, version);
             Box::leak(b.finish().into_boxed_slice())
         };
-        (0..=13)
-            .map(|v| (part(meta::metadata_front, v), part(meta::metadata_back, v)))
-            .collect()
+        (0..=13).map(|v| (part(meta::metadata_front, v), part(meta::metadata_back, v))).collect()
     });
-    usize::try_from(version)
-        .ok()
-        .and_then(|v| PARTS.get(v))
-        .copied()
+    usize::try_from(version).ok().and_then(|v| PARTS.get(v)).copied()
 }
 
 /// Every API and version that has a layout, for tests and fuzzing: `(api, version, is_request)`.

@@ -19,9 +19,7 @@ impl Conn {
     pub fn open(address: &str) -> Option<Conn> {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_nodelay(true).ok()?;
-        stream
-            .set_read_timeout(Some(Duration::from_secs(15)))
-            .ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(15))).ok()?;
         Some(Conn { stream, next: 1 })
     }
 
@@ -32,13 +30,9 @@ impl Conn {
         let frame = encode(R::KEY, version, id, request);
         self.stream.write_all(&frame).ok()?;
         let mut answer = self.read_frame()?;
-        let header =
-            ResponseHeader::decode(&mut answer, R::Response::header_version(version)).ok()?;
+        let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version)).ok()?;
         assert_eq!(header.correlation_id, id, "answers come in order");
-        Some(
-            R::Response::decode(&mut answer, version)
-                .expect("an answer of the version that was asked for"),
-        )
+        Some(R::Response::decode(&mut answer, version).expect("an answer of the version that was asked for"))
     }
 
     fn read_frame(&mut self) -> Option<Bytes> {
@@ -58,9 +52,7 @@ pub fn encode<R: Request>(key: i16, version: i16, id: i32, request: &R) -> Bytes
         .with_correlation_id(id)
         .with_client_id(Some(StrBytes::from_static_str("kmend-tests")));
     let mut body = BytesMut::new();
-    header
-        .encode(&mut body, R::header_version(version))
-        .expect("a header");
+    header.encode(&mut body, R::header_version(version)).expect("a header");
     request.encode(&mut body, version).expect("a request");
     let mut frame = BytesMut::with_capacity(body.len() + 4);
     frame.put_u32(body.len() as u32);

@@ -1,14 +1,8 @@
 //! Groups: committed offsets, and who is a member.
 
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
-use kafka_protocol::messages::offset_fetch_request::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
-};
-use kafka_protocol::messages::{
-    DescribeGroupsRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest,
-};
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::{DescribeGroupsRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 
 use super::Admin;
@@ -36,32 +30,19 @@ impl Admin {
         let request = OffsetCommitRequest::default()
             .with_group_id(own(group))
             .with_generation_id_or_member_epoch(-1)
-            .with_topics(vec![
-                OffsetCommitRequestTopic::default()
-                    .with_name(name(topic))
-                    .with_partitions(vec![at]),
-            ]);
+            .with_topics(vec![OffsetCommitRequestTopic::default().with_name(name(topic)).with_partitions(vec![at])]);
         self.ask_until_ok(
             || self.coordinator(group, 0),
             8,
             &request,
-            |r| {
-                r.topics
-                    .first()
-                    .and_then(|t| t.partitions.first())
-                    .map_or(-1, |p| p.error_code)
-            },
+            |r| r.topics.first().and_then(|t| t.partitions.first()).map_or(-1, |p| p.error_code),
         );
     }
 
     /// The committed offset, as the broker has it.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
-        let of = OffsetFetchRequestTopics::default()
-            .with_name(name(topic))
-            .with_partition_indexes(vec![partition]);
-        let wanted = OffsetFetchRequestGroup::default()
-            .with_group_id(own(group))
-            .with_topics(Some(vec![of]));
+        let of = OffsetFetchRequestTopics::default().with_name(name(topic)).with_partition_indexes(vec![partition]);
+        let wanted = OffsetFetchRequestGroup::default().with_group_id(own(group)).with_topics(Some(vec![of]));
         let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
         let answer = self.ask_until_ok(
             || self.coordinator(group, 0),
@@ -69,14 +50,7 @@ impl Admin {
             &request,
             |r| r.groups.first().map_or(-1, |g| g.error_code),
         );
-        let offset = answer
-            .groups
-            .first()?
-            .topics
-            .first()?
-            .partitions
-            .first()?
-            .committed_offset;
+        let offset = answer.groups.first()?.topics.first()?.partitions.first()?.committed_offset;
         (offset >= 0).then_some(offset)
     }
 
@@ -93,9 +67,7 @@ impl Admin {
         let found = answer.groups.first();
         Group {
             state: found.map(|g| g.group_state.to_string()).unwrap_or_default(),
-            members: found
-                .map(|g| g.members.iter().map(|m| m.client_id.to_string()).collect())
-                .unwrap_or_default(),
+            members: found.map(|g| g.members.iter().map(|m| m.client_id.to_string()).collect()).unwrap_or_default(),
         }
     }
 }

@@ -31,10 +31,7 @@ type Code = i16;
 
 impl Admin {
     pub fn new(bootstrap: Vec<String>) -> Admin {
-        Admin {
-            bootstrap,
-            conns: Mutex::new(HashMap::new()),
-        }
+        Admin { bootstrap, conns: Mutex::new(HashMap::new()) }
     }
 
     /// One request to one broker; none where the connection fails.
@@ -52,9 +49,7 @@ impl Admin {
 
     /// One request to any broker.
     fn ask_any<R: Request>(&self, version: i16, request: &R) -> Option<R::Response> {
-        self.bootstrap
-            .iter()
-            .find_map(|address| self.ask(address, version, request))
+        self.bootstrap.iter().find_map(|address| self.ask(address, version, request))
     }
 
     /// Asks a broker that `who` finds until `code` says 0; fails the test with the last code.
@@ -95,9 +90,7 @@ impl Admin {
     pub fn leader_id(&self, topic: &str, partition: i32) -> i32 {
         wait_for("a leader", LIMIT, || {
             let metadata = self.try_metadata(&[topic])?;
-            partition_of(&metadata, topic, partition)
-                .map(|p| p.leader_id.0)
-                .filter(|id| *id >= 0)
+            partition_of(&metadata, topic, partition).map(|p| p.leader_id.0).filter(|id| *id >= 0)
         })
     }
 }
@@ -107,14 +100,8 @@ fn partition_of<'a>(
     topic: &str,
     partition: i32,
 ) -> Option<&'a kafka_protocol::messages::metadata_response::MetadataResponsePartition> {
-    let topic = metadata
-        .topics
-        .iter()
-        .find(|t| t.name.as_ref().is_some_and(|n| n.as_str() == topic))?;
-    topic
-        .partitions
-        .iter()
-        .find(|p| p.partition_index == partition)
+    let topic = metadata.topics.iter().find(|t| t.name.as_ref().is_some_and(|n| n.as_str() == topic))?;
+    topic.partitions.iter().find(|p| p.partition_index == partition)
 }
 
 fn address_of(metadata: &MetadataResponse, node: i32) -> Option<String> {
