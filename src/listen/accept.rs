@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -18,6 +18,9 @@ use crate::upstream::{DialError, Transport, chain};
 /// When descriptors run out, accepting pauses: from this on, doubling up to the longest.
 const BACK_OFF: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
+/// How long a client of a bootstrap listener waits for a broker, and how often one is looked for.
+const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(5);
+const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, target: Target) {
     let mut phase = shared.phase.clone();
@@ -151,26 +154,37 @@ fn tell(end: &End, connection: u64, peer: SocketAddr, local: SocketAddr, target:
 }
 
 async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>), DialError> {
-    let dialer = &shared.dialer;
     match target {
         Target::Node(node) => {
             // A listener stands only where the node's address is known.
             let address = shared.routing.upstream(node).ok_or(DialError::NoAddress)?;
-            Ok((dialer.dial(&address).await?, Some(node)))
+            Ok((shared.dialer.dial(&address).await?, Some(node)))
         }
         Target::Bootstrap => {
-            let bootstrap = shared.bootstrap.load_full();
-            let found = match dialer.dial_any(&bootstrap).await {
-                Ok(found) => found,
-                Err(first) => elsewhere(shared, &bootstrap).await.ok_or(first)?,
-            };
-            let node = shared.routing.node_at(&found.1);
-            Ok((found.0, node))
+            // Nothing else can serve this client: it waits a little for the cluster to come up, rather
+            // than back off by itself (librdkafka: up to 10 s).
+            let patience = Instant::now() + BOOTSTRAP_PATIENCE;
+            loop {
+                match bootstrap(shared).await {
+                    Ok((transport, address)) => return Ok((transport, shared.routing.node_at(&address))),
+                    Err(error) if Instant::now() + BOOTSTRAP_PAUSE > patience => return Err(error),
+                    Err(error) => tracing::debug!(error = %chain(&error), "no broker yet for a client"),
+                }
+                tokio::time::sleep(BOOTSTRAP_PAUSE).await;
+            }
         }
     }
 }
 
-/// No bootstrap address answers: perhaps a broker does that is known from metadata.
+/// A bootstrap address that answers, or else a broker that is known from metadata.
+async fn bootstrap(shared: &Shared) -> Result<(Transport, HostPort), DialError> {
+    let bootstrap = shared.bootstrap.load_full();
+    match shared.dialer.dial_any(&bootstrap).await {
+        Ok(found) => Ok(found),
+        Err(first) => elsewhere(shared, &bootstrap).await.ok_or(first),
+    }
+}
+
 async fn elsewhere(shared: &Shared, tried: &[HostPort]) -> Option<(Transport, HostPort)> {
     let mut others = shared.routing.upstreams();
     others.retain(|o| !tried.contains(o));

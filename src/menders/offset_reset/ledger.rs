@@ -66,6 +66,7 @@ impl Ledger {
             new: skip.new,
         };
         if let Err(error) = self.checkpoints.note(&checkpoint) {
+            metrics.checkpoint_errors.inc();
             tracing::error!(%error, "a checkpoint could not be written; the repair itself stands");
         }
     }
