@@ -21,6 +21,9 @@ pub(super) fn from_env(keys: &Keys, env: &[(String, String)]) -> (Vec<Setting>, 
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };
+        if DEVELOPMENT.contains(&rest) {
+            continue;
+        }
         if is_service_link(rest) {
             service_links.push(name.clone());
             continue;
@@ -61,6 +64,10 @@ fn unknown_variable(keys: &Keys, rest: &str) -> String {
             .to_owned(),
     }
 }
+
+/// What this repository's own scripts and tests are told by; all keys have a `__`, these have none.
+const DEVELOPMENT: [&str; 8] =
+    ["BIN", "BUILD_COMMIT", "CACHE", "COMMIT", "DEMO_KEEP", "MATRIX", "METRICS_FILE", "TEST_SLOTS"];
 
 /// Kubernetes describes each Service of the namespace to each container: a Service called `kmend`
 /// or `kmend-metrics` gives names that begin as ours do.

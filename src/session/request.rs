@@ -246,7 +246,7 @@ impl Core {
                 Ok(None)
             }
             Verdict::Answer(answer) => Ok(self.answer(head, total, answer)),
-            Verdict::Hold(until) => Ok(Some(self.held(until))),
+            Verdict::Hold(until) => Ok(Some(self.held(pump, until))),
         }
     }
 
@@ -254,7 +254,9 @@ impl Core {
         if self.hold_is_over() { Verdict::Pass } else { look(self, frame) }
     }
 
-    fn held(&mut self, until: std::time::Instant) -> Wait {
+    fn held(&mut self, pump: &mut Pump, until: std::time::Instant) -> Wait {
+        // What it waits for may be the answer to a request that is still to be sent.
+        self.send_injects(pump);
         self.hold = Some(self.hold.map_or(until, |h| h.min(until)));
         Wait::Held
     }
@@ -296,7 +298,7 @@ impl Core {
             match verdict {
                 Verdict::Pass => {}
                 Verdict::Answer(answer) => return Ok(self.answer(head, total, answer)),
-                Verdict::Hold(until) => return Ok(Some(self.held(until))),
+                Verdict::Hold(until) => return Ok(Some(self.held(pump, until))),
             }
         }
         self.send_injects(pump);

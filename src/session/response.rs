@@ -79,9 +79,6 @@ impl Core {
             if matches!(entry.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
                 self.joins = self.joins.saturating_sub(1);
             }
-            if matches!(entry.kind, Kind::Forwarded) {
-                self.login.answered(entry.api);
-            }
         }
         None
     }
@@ -142,6 +139,7 @@ impl Core {
             return self.injected_response(pump, head, mender, token, abandoned);
         }
         if first {
+            self.login.answered(api);
             let metrics = self.api(api);
             metrics.upstream_latency.observe(now.saturating_duration_since(sent).as_secs_f64());
             metrics.added_latency.observe(sent.saturating_duration_since(arrived).as_secs_f64());
