@@ -141,7 +141,7 @@ fn run(
         () => Verdict::Healed,
     };
     let position = |p: i32| {
-        let end = *starts[p as usize].last().unwrap_or(&0);
+        let end = *starts[p as usize].first().unwrap_or(&0);
         let from = if scenario == Scenario::Committed { 100 } else { 0 };
         app.handled(topic, p).into_iter().filter(|o| *o < end).max().map_or(from, |o| o + 1)
     };

@@ -22,6 +22,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 public class App {
     static volatile boolean closing, paused;
+    static volatile int code;
     static final CountDownLatch ended = new CountDownLatch(1);
 
     static String env(String name, String otherwise) {
@@ -35,7 +36,6 @@ public class App {
 
     public static void main(String[] args) {
         listen();
-        int code = 0;
         try {
             if (env("MODE", "consume").equals("consume")) consume(); else produce();
             say("CLOSED");
@@ -66,7 +66,8 @@ public class App {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             closing = true;
             try {
-                ended.await(10, TimeUnit.SECONDS);
+                // Else the JVM would end with 143 when this hook returns before main's own halt.
+                if (ended.await(10, TimeUnit.SECONDS)) Runtime.getRuntime().halt(code);
             } catch (InterruptedException ignored) {
             }
         }));
