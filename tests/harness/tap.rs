@@ -33,11 +33,10 @@ pub struct Tap {
 impl Tap {
     /// Listens at each first address and relays to each second one, dialled anew per connection.
     pub fn start(pairs: &[(String, String)]) -> Tap {
-        let tap = Tap { record: Arc::default(), stop: Arc::default(), ports: Vec::new() };
-        let mut ports = Vec::new();
+        let mut tap = Tap { record: Arc::default(), stop: Arc::default(), ports: Vec::new() };
         for (listen, target) in pairs {
             let listener = TcpListener::bind(listen).unwrap_or_else(|e| panic!("tap on {listen}: {e}"));
-            ports.push(listener.local_addr().expect("an address"));
+            tap.ports.push(listener.local_addr().expect("an address"));
             let (record, stop, target) = (tap.record.clone(), tap.stop.clone(), target.clone());
             std::thread::spawn(move || {
                 for client in listener.incoming().flatten() {
@@ -51,7 +50,7 @@ impl Tap {
                 }
             });
         }
-        Tap { ports, ..tap }
+        tap
     }
 
     /// All exchanges so far.

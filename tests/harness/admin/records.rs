@@ -204,7 +204,8 @@ fn record(delta: usize, key: &str, bytes: usize, producer: Option<&Producer>) ->
         producer_epoch: producer.map_or(NO_PRODUCER_EPOCH, |p| p.epoch),
         timestamp_type: TimestampType::Creation,
         offset: delta as i64,
-        sequence: producer.map_or(NO_SEQUENCE, |p| p.sequence + delta as i32),
+        // The encoder puts records into one batch as long as offset and sequence grow together.
+        sequence: producer.map_or(NO_SEQUENCE, |p| p.sequence) + delta as i32,
         timestamp: std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_millis() as i64),
