@@ -14,10 +14,9 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::admin::{self, AdminState};
-use crate::admin::readiness::{Check, Readiness};
+use crate::admin::{self, AdminState, Check, Readiness};
 use crate::config::units::{Auto, HostPort};
-use crate::config::{Config, Loaded, Origin, Running, Sources};
+use crate::config::{Config, Loaded, Running, Sources};
 use crate::listen::{Listeners, Phase, Shared as ListenShared, prime, sockets};
 use crate::mend::{Interests, Mender, Shared as MendShared};
 use crate::menders;
@@ -26,9 +25,9 @@ use crate::session::core::Env;
 use crate::session::limits::{Budget, Limits};
 use crate::session::metrics::SessionMetrics;
 use crate::shutdown::{Event, Signals};
+use crate::store::StoreError;
 use crate::store::checkpoints::Checkpoints;
 use crate::store::dir::StateDir;
-use crate::store::StoreError;
 use crate::telemetry::logs::{self, LogError, LogHandle};
 use crate::telemetry::metrics::{Single, registry};
 use crate::upstream::{Dialer, UpstreamError};
@@ -65,7 +64,9 @@ pub enum AppError {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => " (another process has the port: stop it, or choose another with --listen or --admin)",
+        io::ErrorKind::AddrInUse => {
+            " (another process has the port: stop it, or choose another with --listen or --admin)"
+        }
         io::ErrorKind::PermissionDenied => " (ports below 1024 need a privilege: choose a higher one)",
         io::ErrorKind::AddrNotAvailable => " (this host has no such address)",
         _ => "",
@@ -121,7 +122,7 @@ impl App {
     fn build(start: Start, logs: LogHandle, runtime: &Runtime) -> Result<App, AppError> {
         let Start { loaded, sources, kind } = start;
         let config = loaded.config.clone();
-        let admin_is_default = matches!(loaded.provenance.origin("admin.address"), Origin::Default | Origin::Dev);
+        let admin_is_default = !loaded.provenance.is_set("admin.address");
         let running = Running::new(loaded);
         let _runtime = runtime.enter();
 
@@ -152,7 +153,8 @@ impl App {
             Single::gauge(&registry, "nodes", "Brokers that have a listener."),
         ));
         let memory = Budget::new(memory_limit(&config));
-        Single::gauge(&registry, "memory_limit_bytes", "The limit of held bytes (limits.memory).").set(memory.limit() as i64);
+        Single::gauge(&registry, "memory_limit_bytes", "The limit of held bytes (limits.memory).")
+            .set(memory.limit() as i64);
         let env = Arc::new(Env {
             limits: ArcSwap::from_pointee(limits(&config, memory.clone())),
             interests: ArcSwap::from_pointee(interests(&menders)),
@@ -171,11 +173,12 @@ impl App {
             phases,
         ));
         let addresses: BTreeSet<IpAddr> = listening.iter().map(|(a, _)| a.ip()).collect();
-        let listeners = Arc::new(Listeners::new(listen.clone(), addresses.into_iter().collect(), runtime.handle().clone()));
+        let listeners =
+            Arc::new(Listeners::new(listen.clone(), addresses.into_iter().collect(), runtime.handle().clone()));
         routing.start(listeners.clone());
         for (address, listener) in listening {
             listeners.bootstrap(listener).map_err(|source| listen_error("listen.address", address, source))?;
-            tracing::info!(%address, upstream = %display(&config.upstream.bootstrap), "listening; point bootstrap.servers here");
+            tracing::info!(%address, upstream = %listed(&config.upstream.bootstrap), "listening; point bootstrap.servers here");
         }
         readiness.set(Check::Listeners, true);
 
@@ -188,7 +191,8 @@ impl App {
             }
         });
         let admin_state = Arc::new(AdminState { registry, readiness: readiness.clone(), running: running.clone() });
-        let listener = tokio::net::TcpListener::from_std(admin_listener).map_err(|e| listen_error("admin.address", admin_address, e))?;
+        let listener = tokio::net::TcpListener::from_std(admin_listener)
+            .map_err(|e| listen_error("admin.address", admin_address, e))?;
         tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez");
         runtime.spawn(admin::serve(listener, admin_state, admin_stopped));
         runtime.spawn(prime::run(listen.clone(), move |up| readiness.set(Check::Upstream, up)));
@@ -219,7 +223,11 @@ impl App {
         let timeout = self.running.current().shutdown.drain_timeout.0;
         let _ = self.phase.send(Phase::Draining);
         let clients = self.listen.clients.load(Ordering::Relaxed);
-        tracing::info!(clients, ?timeout, "stopping: existing connections go on until they end; a second signal ends them at once");
+        tracing::info!(
+            clients,
+            ?timeout,
+            "stopping: existing connections go on until they end; a second signal ends them at once"
+        );
         let gone = async {
             loop {
                 let left = self.listen.left.notified();
@@ -244,9 +252,14 @@ impl App {
     }
 
     fn reload(&self) {
-        match crate::config::reload(&self.sources, &self.running) {
-            Ok(diff) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
-            Ok(diff) => {
+        // All or nothing: what cannot be used is refused before anything changes.
+        let usable = |config: &Config| self.listen.dialer.reload(config);
+        match crate::config::reload(&self.sources, &self.running, usable) {
+            Ok((diff, _)) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
+            Ok((diff, notes)) => {
+                for note in notes {
+                    tracing::warn!("{note}");
+                }
                 for change in &diff.changes {
                     let when = if change.needs_restart { "after a restart" } else { "now" };
                     tracing::info!(key = change.key, from = change.from, to = change.to, when, "reloaded");
@@ -266,17 +279,13 @@ impl App {
         self.env.limits.store(Arc::new(limits(&config, self.env.limits.load().memory.clone())));
         self.listen.max_connections.store(max_connections(&config), Ordering::Relaxed);
         self.listen.bootstrap.store(Arc::new(config.upstream.bootstrap.clone()));
-        match Dialer::new(&config) {
-            Ok(dialer) => self.listen.dialer.store(Arc::new(dialer)),
-            Err(error) => tracing::error!(%error, "new connections keep the old upstream settings"),
-        }
         if let Err(error) = self.logs.set_level(&config.log.level) {
             tracing::error!(%error, "the log level stays");
         }
     }
 }
 
-fn display(addresses: &[HostPort]) -> String {
+fn listed(addresses: &[HostPort]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -297,7 +306,9 @@ fn bind_listen(config: &Config) -> Result<Vec<Bound>, AppError> {
             match sockets::listen(address) {
                 Ok(listener) => bound.push((address, listener)),
                 // A host without IPv6 still has a `localhost`.
-                Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(97) => first_error = Some(e),
+                Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(97) => {
+                    first_error = Some(e)
+                }
                 Err(e) => return Err(error(e)),
             }
         }
@@ -327,7 +338,11 @@ fn bind_admin(config: &Config, is_default: bool) -> Result<(std::net::TcpListene
     }
     let (listener, local) = outcome.map_err(error)?;
     if is_default && local.port() != address.port() {
-        tracing::warn!(taken = address.port(), port = local.port(), "the default admin port is taken; set admin.address to choose one");
+        tracing::warn!(
+            taken = address.port(),
+            port = local.port(),
+            "the default admin port is taken; set admin.address to choose one"
+        );
     }
     Ok((listener, local))
 }

@@ -77,12 +77,7 @@ mod platform {
     impl Signals {
         /// Must be called within the runtime.
         pub fn new(_: Kind) -> io::Result<Self> {
-            Ok(Self {
-                ctrl_c: ctrl_c()?,
-                ctrl_break: ctrl_break()?,
-                close: ctrl_close()?,
-                shutdown: ctrl_shutdown()?,
-            })
+            Ok(Self { ctrl_c: ctrl_c()?, ctrl_break: ctrl_break()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
         }
 
         /// The next event; cancel safe.
@@ -108,9 +103,7 @@ mod tests {
     use super::*;
 
     async fn next(signals: &mut Signals) -> Event {
-        tokio::time::timeout(Duration::from_secs(5), signals.next())
-            .await
-            .unwrap()
+        tokio::time::timeout(Duration::from_secs(5), signals.next()).await.unwrap()
     }
 
     // One test: the signals reach the whole process.

@@ -3,7 +3,10 @@
 //! It is for machines and people on the same host. On another address only `/metrics` and the
 //! health paths answer, unless `admin.expose: all`.
 
+mod access;
+mod openmetrics;
 mod readiness;
+mod routes;
 mod server;
 
 pub use readiness::{Check, Readiness};

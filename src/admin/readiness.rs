@@ -13,12 +13,7 @@ pub enum Check {
 }
 
 impl Check {
-    pub const ALL: [Self; 4] = [
-        Self::Configuration,
-        Self::Listeners,
-        Self::Journal,
-        Self::Upstream,
-    ];
+    pub const ALL: [Self; 4] = [Self::Configuration, Self::Listeners, Self::Journal, Self::Upstream];
 
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,8 +1,145 @@
-//! The command line.
+//! The command line: arguments in, an exit code by sysexits out.
+
+mod args;
+mod check;
+mod checkpoints;
+mod out;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use self::args::{Cli, Command, ConfigArgs};
+use self::out::Out;
+use crate::app::{self, Kind, Start};
+use crate::config::{self, ConfigError, Loaded, Sources};
+
+const USAGE: u8 = 64;
+const UNAVAILABLE: u8 = 69;
+
+/// Why a command ended without its result; what there was to say has been said.
+type Failed = u8;
+
 /// Reads the arguments and does what they say.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let mut out = Out;
+    let result = match Cli::try_parse() {
+        Ok(cli) => command(cli, &mut out),
+        Err(error) => {
+            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(()),
+                _ => Err(USAGE),
+            }
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(code) => ExitCode::from(code),
+    }
+}
+
+fn command(cli: Cli, out: &mut Out) -> Result<(), Failed> {
+    match cli.command {
+        None => alone(cli.run.config, out),
+        Some(Command::Run(args)) => start(args.config.sources(false), Kind::Run, out),
+        Some(Command::Dev(args)) => start(args.config.sources(true), Kind::Dev, out),
+        Some(Command::Check { config, connect }) => {
+            let loaded = load(&config.sources(false), out)?;
+            notes(&loaded, out);
+            check::run(&loaded.config, connect, out)
+        }
+        Some(Command::Config(args)) => show(&args.sources(false), out),
+        Some(Command::Schema) => {
+            out.line(&format!("{:#}", config::schema()));
+            Ok(())
+        }
+        Some(Command::Checkpoints { dir, config }) => checkpoints::run(dir, &config.sources(false), out),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kmend", &mut script);
+            out.text(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+        Some(Command::Man) => {
+            let mut page = Vec::new();
+            // Writing to memory cannot fail.
+            let _ = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            out.text(&String::from_utf8_lossy(&page));
+            Ok(())
+        }
+    }
+}
+
+/// `kmend` without a command runs where somebody has said what to run on.
+fn alone(args: ConfigArgs, out: &mut Out) -> Result<(), Failed> {
+    let given = !args.config.is_empty()
+        || !args.set.is_empty()
+        || !args.upstream.is_empty()
+        || !args.listen.is_empty()
+        || args.admin.is_some();
+    let sources = args.sources(false);
+    if given || !sources.env.is_empty() {
+        return start(sources, Kind::Run, out);
+    }
+    out.error(
+        "nothing to run on: give a configuration (kmend --config FILE), or try kmend dev; \
+         kmend --help lists everything",
+    );
+    Err(USAGE)
+}
+
+fn start(sources: Sources, kind: Kind, out: &mut Out) -> Result<(), Failed> {
+    let loaded = load(&sources, out)?;
+    if kind == Kind::Dev {
+        notes(&loaded, out);
+        welcome(&loaded, out);
+    }
+    let start = Start { loaded, sources, kind };
+    app::run(start).map_err(|error| {
+        out.error(&crate::upstream::chain(&error));
+        error.exit_code()
+    })
+}
+
+/// What a developer needs to know, and nothing else.
+fn welcome(loaded: &Loaded, out: &mut Out) {
+    let list = |addresses: &[config::units::HostPort]| {
+        let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        texts.join(",")
+    };
+    let config = &loaded.config;
+    out.line(&format!("bootstrap.servers={}", list(&config.listen.address)));
+    out.line(&format!("upstream: {}", list(&config.upstream.bootstrap)));
+    out.line(&format!("admin:    http://{}/", config.admin.address));
+}
+
+fn load(sources: &Sources, out: &mut Out) -> Result<Loaded, Failed> {
+    config::load(sources).map_err(|error| {
+        out.error(&error.to_string());
+        ConfigError::EXIT_CODE
+    })
+}
+
+fn notes(loaded: &Loaded, out: &mut Out) {
+    for note in &loaded.notes {
+        out.note(note);
+    }
+}
+
+/// `kmend config`: also what is not yet right can be looked at.
+fn show(sources: &Sources, out: &mut Out) -> Result<(), Failed> {
+    let loaded = config::read(sources).map_err(|error| {
+        out.error(&error.to_string());
+        ConfigError::EXIT_CODE
+    })?;
+    out.text(&config::show(&loaded.config, &loaded.provenance));
+    notes(&loaded, out);
+    let problems = loaded.problems();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    out.error(&ConfigError { problems }.to_string());
+    Err(ConfigError::EXIT_CODE)
 }

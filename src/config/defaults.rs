@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::later::Sasl;
 use super::model::{
-    Admin, Expose, Limits, Listen, ListenTls, Log, Mode, OffsetReset, ResetPolicy, Shutdown,
-    Upstream, UpstreamTls,
+    Admin, Expose, Limits, Listen, ListenTls, Log, Mode, OffsetReset, ResetPolicy, Shutdown, Upstream, UpstreamTls,
 };
 use super::units::{Auto, ByteSize, Duration, HostPort};
 
@@ -47,11 +46,7 @@ impl Default for Limits {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self {
-            address: HostPort::new("127.0.0.1", 9644),
-            ready_requires_upstream: false,
-            expose: Expose::Metrics,
-        }
+        Self { address: HostPort::new("127.0.0.1", 9644), ready_requires_upstream: false, expose: Expose::Metrics }
     }
 }
 
@@ -70,18 +65,12 @@ impl Default for OffsetReset {
 impl Default for Shutdown {
     fn default() -> Self {
         // Short, for native sidecars: they get their signal last, with perhaps 2 s to go.
-        Self {
-            grace: Duration::from_secs(2),
-            drain_timeout: Duration::from_secs(2),
-        }
+        Self { grace: Duration::from_secs(2), drain_timeout: Duration::from_secs(2) }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: Auto::Auto,
-        }
+        Self { level: "info".to_owned(), format: Auto::Auto }
     }
 }

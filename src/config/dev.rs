@@ -34,11 +34,7 @@ pub(super) fn choose_addresses(config: &mut Config, provenance: &mut Provenance)
         return;
     }
     let taken = config.upstream.bootstrap.iter().any(|upstream| {
-        config
-            .listen
-            .address
-            .iter()
-            .any(|listen| listen.port == upstream.port && is_this_host(upstream))
+        config.listen.address.iter().any(|listen| listen.port == upstream.port && is_this_host(upstream))
     });
     if taken {
         config.listen.address = vec![HostPort::new("127.0.0.1", OTHER_PORT)];

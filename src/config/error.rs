@@ -19,7 +19,9 @@ impl fmt::Display for Problem {
             Origin::Default => {}
             origin => write!(f, "{origin}: ")?,
         }
-        if !self.key.is_empty() {
+        // `--set log.level` names the key already.
+        let named = matches!(&self.origin, Origin::Flag(flag) if flag.ends_with(&self.key));
+        if !self.key.is_empty() && !named {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)

@@ -45,11 +45,7 @@ pub(super) fn print(value: &Value) -> String {
 }
 
 /// The keys in which two configurations differ.
-pub(super) fn changes(
-    old: &Config,
-    new: &Config,
-    needs_restart: impl Fn(&[String]) -> bool,
-) -> Vec<Change> {
+pub(super) fn changes(old: &Config, new: &Config, needs_restart: impl Fn(&[String]) -> bool) -> Vec<Change> {
     let old: BTreeMap<_, _> = flatten(old).into_iter().collect();
     let new: BTreeMap<_, _> = flatten(new).into_iter().collect();
     let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();

@@ -32,9 +32,7 @@ pub(super) struct Place<'a> {
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self {
-            schema: super::schema::schema(),
-        }
+        Self { schema: super::schema::schema() }
     }
 
     pub(super) fn root(&self) -> Place<'_> {
@@ -44,10 +42,7 @@ impl Keys {
     fn place<'a>(&'a self, schema: &'a Value) -> Place<'a> {
         let mut alternatives = Vec::new();
         self.resolve(schema, &mut alternatives);
-        Place {
-            keys: self,
-            alternatives,
-        }
+        Place { keys: self, alternatives }
     }
 
     fn resolve<'a>(&'a self, schema: &'a Value, into: &mut Vec<&'a Value>) {
@@ -85,10 +80,10 @@ fn collect(place: &Place<'_>, path: &mut KeyPath, all: &mut Vec<KeyPath>) {
     for name in place.names() {
         path.push(name.clone());
         all.push(path.clone());
-        if let Some(below) = place.child(&name) {
-            if below.kind() == Kind::Section {
-                collect(&below, path, all);
-            }
+        if let Some(below) = place.child(&name)
+            && below.kind() == Kind::Section
+        {
+            collect(&below, path, all);
         }
         path.pop();
     }
@@ -108,19 +103,14 @@ impl<'a> Place<'a> {
     pub(super) fn child(&self, name: &str) -> Option<Place<'a>> {
         self.alternatives.iter().find_map(|schema| {
             let named = schema.get("properties").and_then(|all| all.get(name));
-            let free = schema
-                .get("additionalProperties")
-                .filter(|schema| schema.is_object());
+            let free = schema.get("additionalProperties").filter(|schema| schema.is_object());
             named.or(free).map(|schema| self.keys.place(schema))
         })
     }
 
     pub(super) fn kind(&self) -> Kind {
-        let is = |wanted: &str| {
-            self.alternatives
-                .iter()
-                .any(|schema| schema.get("type").is_some_and(|kind| kind == wanted))
-        };
+        let is =
+            |wanted: &str| self.alternatives.iter().any(|schema| schema.get("type").is_some_and(|kind| kind == wanted));
         if self.is_map() {
             Kind::Map
         } else if is("array") {
@@ -135,32 +125,22 @@ impl<'a> Place<'a> {
     }
 
     fn is_map(&self) -> bool {
-        self.alternatives.iter().any(|schema| {
-            schema
-                .get("additionalProperties")
-                .is_some_and(Value::is_object)
-        })
+        self.alternatives.iter().any(|schema| schema.get("additionalProperties").is_some_and(Value::is_object))
     }
 
     /// Whether `null` is a value here.
     pub(super) fn nullable(&self) -> bool {
-        self.alternatives
-            .iter()
-            .any(|schema| match schema.get("type") {
-                Some(Value::Array(types)) => types.iter().any(|kind| kind == "null"),
-                Some(kind) => kind == "null",
-                None => false,
-            })
+        self.alternatives.iter().any(|schema| match schema.get("type") {
+            Some(Value::Array(types)) => types.iter().any(|kind| kind == "null"),
+            Some(kind) => kind == "null",
+            None => false,
+        })
     }
 }
 
 fn check(place: &Place<'_>, node: &mut Node, path: &mut KeyPath, problems: &mut Vec<Problem>) {
     let kind = place.kind();
-    let problem = |message| Problem {
-        key: join_key(path),
-        origin: node.origin.clone(),
-        message,
-    };
+    let problem = |message| Problem { key: join_key(path), origin: node.origin.clone(), message };
     match &mut node.data {
         // `upstream:` with everything below it commented out.
         Data::Null if matches!(kind, Kind::Section | Kind::Map) => {
@@ -189,10 +169,9 @@ fn check(place: &Place<'_>, node: &mut Node, path: &mut KeyPath, problems: &mut 
             });
         }
         Data::Map(_) => problems.push(problem("expected a value, found a map".to_owned())),
-        _ if kind == Kind::Section => problems.push(problem(format!(
-            "expected a map with the keys {}",
-            place.names().join(", ")
-        ))),
+        _ if kind == Kind::Section => {
+            problems.push(problem(format!("expected a map with the keys {}", place.names().join(", "))))
+        }
         _ if kind == Kind::Map => problems.push(problem("expected a map".to_owned())),
         _ => {}
     }
@@ -222,10 +201,7 @@ fn nearest(place: &Place<'_>, path: &[String]) -> Option<KeyPath> {
 }
 
 /// The candidate that is spelled most alike, if any is close enough to be meant.
-pub(super) fn similar<'a>(
-    name: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn similar<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
     let name = plain(name);
     candidates
@@ -246,9 +222,7 @@ mod tests {
     fn kind(key: &str) -> Kind {
         let keys = Keys::new();
         let path = split_key(key);
-        path.iter()
-            .fold(keys.root(), |place, name| place.child(name).unwrap())
-            .kind()
+        path.iter().fold(keys.root(), |place, name| place.child(name).unwrap()).kind()
     }
 
     #[test]

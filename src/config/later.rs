@@ -154,11 +154,7 @@ pub enum WatchdogScope {
 
 impl Default for PartitionDiscovery {
     fn default() -> Self {
-        Self {
-            mode: Mode::Off,
-            interval: Duration::from_secs(5),
-            nudge: Auto::Auto,
-        }
+        Self { mode: Mode::Off, interval: Duration::from_secs(5), nudge: Auto::Auto }
     }
 }
 
@@ -177,20 +173,13 @@ impl Default for CommitBuffer {
 
 impl Default for WriteBehind {
     fn default() -> Self {
-        Self {
-            enabled: false,
-            interval: Duration::from_secs(2),
-        }
+        Self { enabled: false, interval: Duration::from_secs(2) }
     }
 }
 
 impl Default for Journal {
     fn default() -> Self {
-        Self {
-            dir: Auto::Auto,
-            max_bytes: ByteSize::mib(16),
-            sync: Sync::Write,
-        }
+        Self { dir: Auto::Auto, max_bytes: ByteSize::mib(16), sync: Sync::Write }
     }
 }
 

@@ -44,6 +44,13 @@ pub struct Loaded {
     pub notes: Vec<String>,
 }
 
+impl Loaded {
+    /// What the values mean together; empty for what [`load`] returns.
+    pub fn problems(&self) -> Vec<Problem> {
+        validate::problems(&self.config, &self.provenance)
+    }
+}
+
 impl Sources {
     /// The environment of this process, as far as it concerns kmend.
     pub fn process_env() -> Vec<(String, String)> {
@@ -62,7 +69,7 @@ impl Sources {
 /// Reads all sources and checks the whole.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let loaded = read(sources)?;
-    let problems = validate::problems(&loaded.config, &loaded.provenance);
+    let problems = loaded.problems();
     if !problems.is_empty() {
         return Err(ConfigError { problems });
     }
@@ -88,11 +95,7 @@ pub fn read(sources: &Sources) -> Result<Loaded, ConfigError> {
                 dev::choose_addresses(&mut config, &mut provenance);
             }
             notes.extend(validate::notes(&config));
-            Ok(Loaded {
-                config,
-                provenance,
-                notes,
-            })
+            Ok(Loaded { config, provenance, notes })
         }
         (Ok(_), false) => Err(ConfigError { problems }),
         (Err(error), _) => {
@@ -107,21 +110,12 @@ pub fn read(sources: &Sources) -> Result<Loaded, ConfigError> {
     }
 }
 
-fn layers(
-    keys: &Keys,
-    sources: &Sources,
-    problems: &mut Vec<Problem>,
-    notes: &mut Vec<String>,
-) -> Vec<Node> {
+fn layers(keys: &Keys, sources: &Sources, problems: &mut Vec<Problem>, notes: &mut Vec<String>) -> Vec<Node> {
     let mut layers = Vec::new();
     if sources.dev {
         layers.extend(dev::layers());
     }
-    let mut settings: Vec<_> = sources
-        .files
-        .iter()
-        .map(|file| yaml::read_file(file))
-        .collect();
+    let mut settings: Vec<_> = sources.files.iter().map(|file| yaml::read_file(file)).collect();
     let (env, service_links) = text_layer::from_env(keys, &sources.env);
     settings.extend(env);
     settings.extend(text_layer::from_sets(keys, &sources.sets));
@@ -144,9 +138,7 @@ fn layers(
 
 fn merge(layers: &[Node]) -> Figment {
     let defaults = Figment::from(Serialized::defaults(Config::default()));
-    layers
-        .iter()
-        .fold(defaults, |figment, layer| figment.merge(layer.clone()))
+    layers.iter().fold(defaults, |figment, layer| figment.merge(layer.clone()))
 }
 
 /// Every value that has the wrong type, each at its own place. figment stops at the first one and
@@ -190,11 +182,7 @@ fn leaf_problem(path: &KeyPath, leaf: &Node) -> Option<Problem> {
 }
 
 fn problem(path: &KeyPath, origin: &Origin, error: &figment::Error) -> Problem {
-    Problem {
-        key: join_key(path),
-        origin: origin.clone(),
-        message: describe(&error.kind),
-    }
+    Problem { key: join_key(path), origin: origin.clone(), message: describe(&error.kind) }
 }
 
 fn describe(kind: &Kind) -> String {
@@ -208,9 +196,8 @@ fn describe(kind: &Kind) -> String {
             format!("found {found}, expected {expected}")
         }
         Kind::UnknownVariant(found, valid) => {
-            let meant = similar(found, valid.iter().copied())
-                .map(|name| format!("; did you mean {name}?"))
-                .unwrap_or_default();
+            let meant =
+                similar(found, valid.iter().copied()).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
             format!("`{found}` is not one of {}{meant}", valid.join(", "))
         }
         Kind::MissingField(name) => format!("needs the key `{name}`"),

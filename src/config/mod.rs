@@ -32,4 +32,4 @@ pub use provenance::{Origin, Provenance};
 pub use reload::{ReloadError, reload};
 pub use running::{Change, Diff, Running};
 pub use schema::schema;
-pub use show::{redacted, show};
+pub use show::{origins, redacted, show};

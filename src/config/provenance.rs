@@ -51,8 +51,7 @@ pub struct Provenance {
 impl Provenance {
     /// Records a key that a layer sets; what an earlier layer wrote below or above it is gone.
     pub(super) fn set(&mut self, path: &[String], origin: Origin) {
-        self.origins
-            .retain(|known, _| !known.starts_with(path) && !path.starts_with(known));
+        self.origins.retain(|known, _| !known.starts_with(path) && !path.starts_with(known));
         self.origins.insert(path.to_vec(), origin);
     }
 
@@ -83,12 +82,7 @@ impl Provenance {
         (0..=path.len())
             .rev()
             .find_map(|length| self.origins.get(path.get(..length)?))
-            .or_else(|| {
-                self.origins
-                    .iter()
-                    .find(|(known, _)| known.starts_with(path))
-                    .map(|(_, origin)| origin)
-            })
+            .or_else(|| self.origins.iter().find(|(known, _)| known.starts_with(path)).map(|(_, origin)| origin))
     }
 }
 
@@ -111,13 +105,7 @@ pub(super) fn split_key(key: &str) -> KeyPath {
 /// The other way round.
 pub(super) fn join_key(path: &[String]) -> String {
     path.iter()
-        .map(|part| {
-            if part.contains('.') || part.is_empty() {
-                format!("\"{part}\"")
-            } else {
-                part.clone()
-            }
-        })
+        .map(|part| if part.contains('.') || part.is_empty() { format!("\"{part}\"") } else { part.clone() })
         .collect::<Vec<_>>()
         .join(".")
 }

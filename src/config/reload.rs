@@ -50,16 +50,11 @@ mod tests {
         let file = dir.path().join("kmend.yaml");
         let write = |text: &str| std::fs::write(&file, text).unwrap();
         write("upstream: {bootstrap: kafka:9092}\n");
-        let sources = Sources {
-            files: vec![file.clone()],
-            ..Sources::default()
-        };
+        let sources = Sources { files: vec![file.clone()], ..Sources::default() };
         let running = Running::new(load(&sources).unwrap());
         let before = running.current();
 
-        write(
-            "upstream: {bootstrap: kafka:9092}\nlog: {level: debug}\nmenders: {offset_reset: {mode: of}}\n",
-        );
+        write("upstream: {bootstrap: kafka:9092}\nlog: {level: debug}\nmenders: {offset_reset: {mode: of}}\n");
         assert!(reload(&sources, &running, accept).is_err());
         assert_eq!(running.current(), before);
 

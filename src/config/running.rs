@@ -102,9 +102,7 @@ impl Running {
 }
 
 fn needs_restart(path: &[String]) -> bool {
-    RESTART
-        .iter()
-        .any(|prefix| path.len() >= prefix.len() && prefix.iter().zip(path).all(|(a, b)| a == b))
+    RESTART.iter().any(|prefix| path.len() >= prefix.len() && prefix.iter().zip(path).all(|(a, b)| a == b))
 }
 
 #[cfg(test)]
@@ -114,11 +112,7 @@ mod tests {
     use super::*;
 
     fn running() -> Running {
-        Running::new(Loaded {
-            config: Config::default(),
-            provenance: Provenance::default(),
-            notes: Vec::new(),
-        })
+        Running::new(Loaded { config: Config::default(), provenance: Provenance::default(), notes: Vec::new() })
     }
 
     #[test]
@@ -139,11 +133,7 @@ mod tests {
         );
         assert_eq!(running.current().menders.offset_reset.mode, Mode::Observe);
         assert_eq!(*swaps.borrow(), 1);
-        assert!(
-            running
-                .replace(Config::clone(&running.current()))
-                .is_empty()
-        );
+        assert!(running.replace(Config::clone(&running.current())).is_empty());
     }
 
     #[test]

@@ -26,10 +26,7 @@ mod tests {
         let path = format!("{FOLDER}/kmend.schema.json");
         let kept = std::fs::read_to_string(path).unwrap_or_default();
         let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-        assert_eq!(
-            kept, text,
-            "write it anew: cargo run -- schema > config/kmend.schema.json"
-        );
+        assert_eq!(kept, text, "write it anew: cargo run -- schema > config/kmend.schema.json");
     }
 
     #[test]
@@ -57,17 +54,11 @@ mod tests {
         let path = format!("{FOLDER}/kmend.example.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# yaml-language-server: $schema=kmend.schema.json\n"));
-        let sources = Sources {
-            files: vec![path.into()],
-            ..Sources::default()
-        };
+        let sources = Sources { files: vec![path.into()], ..Sources::default() };
         let loaded = read(&sources).unwrap();
         for (key, _) in flatten(&Config::default()) {
             let written = loaded.provenance.of(&key).to_string();
-            assert!(
-                written.contains("kmend.example.yaml:"),
-                "{key:?} is missing"
-            );
+            assert!(written.contains("kmend.example.yaml:"), "{key:?} is missing");
         }
         let mut config = loaded.config;
         assert_eq!(config.upstream.bootstrap.len(), 2);
@@ -80,10 +71,7 @@ mod tests {
         for entry in std::fs::read_dir(FOLDER).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|kind| kind == "yaml") {
-                let sources = Sources {
-                    files: vec![path.clone()],
-                    ..Sources::default()
-                };
+                let sources = Sources { files: vec![path.clone()], ..Sources::default() };
                 let loaded = super::super::load(&sources);
                 assert_eq!(loaded.unwrap().notes, Vec::<String>::new(), "{path:?}");
             }

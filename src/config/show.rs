@@ -42,6 +42,15 @@ pub fn redacted(config: &Config) -> Value {
     value
 }
 
+/// Each key's origin, for machines.
+pub fn origins(config: &Config, provenance: &Provenance) -> Value {
+    let origins = super::flat::flatten(config).into_iter().map(|(path, _)| {
+        let origin = provenance.of(&path).to_string();
+        (super::provenance::join_key(&path), Value::from(origin))
+    });
+    Value::Object(origins.collect())
+}
+
 fn redact(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -60,17 +69,10 @@ fn redact(value: &mut Value) {
 
 /// A key whose value is one; the path of a file that holds one is not.
 fn is_secret(name: &str) -> bool {
-    ["password", "secret", "token", "username"]
-        .iter()
-        .any(|word| name.ends_with(word))
+    ["password", "secret", "token", "username"].iter().any(|word| name.ends_with(word))
 }
 
-fn write_node(
-    lines: &mut Vec<(String, Option<Origin>)>,
-    path: &mut KeyPath,
-    value: &Value,
-    provenance: &Provenance,
-) {
+fn write_node(lines: &mut Vec<(String, Option<Origin>)>, path: &mut KeyPath, value: &Value, provenance: &Provenance) {
     let indent = "  ".repeat(path.len().saturating_sub(1));
     let name = path.last().map(|name| scalar(name)).unwrap_or_default();
     match value {
@@ -82,10 +84,7 @@ fn write_node(
                 path.pop();
             }
         }
-        leaf => lines.push((
-            format!("{indent}{name}: {}", flow(leaf)),
-            Some(provenance.of(path)),
-        )),
+        leaf => lines.push((format!("{indent}{name}: {}", flow(leaf)), Some(provenance.of(path)))),
     }
 }
 
@@ -102,21 +101,12 @@ fn flow(value: &Value) -> String {
 
 /// A word as it is; whatever YAML might read otherwise in quotes.
 fn scalar(text: &str) -> String {
-    let plain = text
-        .chars()
-        .all(|c| c.is_alphanumeric() || "._-/:=".contains(c))
-        && text
-            .chars()
-            .next()
-            .is_some_and(|c| c.is_alphanumeric() || c == '/')
+    let plain = text.chars().all(|c| c.is_alphanumeric() || "._-/:=".contains(c))
+        && text.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '/')
         && !text.ends_with(':')
         && !["true", "false", "null"].contains(&text)
         && text.parse::<f64>().is_err();
-    if plain {
-        text.to_owned()
-    } else {
-        Value::from(text).to_string()
-    }
+    if plain { text.to_owned() } else { Value::from(text).to_string() }
 }
 
 #[cfg(test)]
@@ -129,32 +119,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("kmend.yaml");
         let sources = |env: &[(&str, &str)]| Sources {
-            env: env
-                .iter()
-                .map(|(name, text)| (name.to_string(), text.to_string()))
-                .collect(),
+            env: env.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect(),
             ..Sources::default()
         };
         let loaded = read(&sources(&[
             ("KMEND_UPSTREAM__BOOTSTRAP", "kafka:9092,[::1]:9093"),
             ("KMEND_LOG__LEVEL", "info,kmend::session=debug"),
-            (
-                "KMEND_MENDERS__OFFSET_RESET__TOPICS",
-                "{'orders.*': latest, '7': {mode: off}}",
-            ),
+            ("KMEND_MENDERS__OFFSET_RESET__TOPICS", "{'orders.*': latest, '7': {mode: off}}"),
         ]))
         .unwrap();
         let text = show(&loaded.config, &loaded.provenance);
-        assert!(
-            text.contains("# environment variable KMEND_LOG__LEVEL\n"),
-            "{text}"
-        );
+        assert!(text.contains("# environment variable KMEND_LOG__LEVEL\n"), "{text}");
         std::fs::write(&file, &text).unwrap();
-        let again = read(&Sources {
-            files: vec![file],
-            ..Sources::default()
-        })
-        .unwrap();
+        let again = read(&Sources { files: vec![file], ..Sources::default() }).unwrap();
         assert_eq!(again.config, loaded.config);
     }
 

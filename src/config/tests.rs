@@ -15,18 +15,12 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            sources: Sources::default(),
-        }
+        Self { dir: tempfile::tempdir().unwrap(), sources: Sources::default() }
     }
 
     /// A file that also says where the brokers are.
     fn good(text: &str) -> Self {
-        Self::new().file(
-            "kmend.yaml",
-            &format!("upstream: {{ bootstrap: kafka:9092 }}\n{text}"),
-        )
+        Self::new().file("kmend.yaml", &format!("upstream: {{ bootstrap: kafka:9092 }}\n{text}"))
     }
 
     fn file(mut self, name: &str, text: &str) -> Self {
@@ -73,40 +67,29 @@ impl Case {
 
 #[test]
 fn each_layer_wins_over_the_ones_below() {
-    let mut case = Case::good("log:\n  level: warn\n").file(
-        "second.yaml",
-        "log: {level: error}\nlimits: {max_frame: 1MiB, max_whole_frame: 1MiB}\n",
-    );
+    let mut case = Case::good("log:\n  level: warn\n")
+        .file("second.yaml", "log: {level: error}\nlimits: {max_frame: 1MiB, max_whole_frame: 1MiB}\n");
     assert_eq!(case.ok().config.log.level, "error");
     assert_eq!(case.origin("log.level"), "second.yaml:1:14");
     case = case.env("KMEND_LOG__LEVEL", "debug");
     assert_eq!(case.ok().config.log.level, "debug");
-    assert_eq!(
-        case.origin("log.level"),
-        "environment variable KMEND_LOG__LEVEL"
-    );
+    assert_eq!(case.origin("log.level"), "environment variable KMEND_LOG__LEVEL");
     case = case.set("log.level=trace");
     assert_eq!(case.ok().config.log.level, "trace");
     assert_eq!(case.origin("log.level"), "--set log.level");
     assert_eq!(case.origin("limits.max_frame"), "second.yaml:2:21");
     assert_eq!(case.origin("limits.idle_timeout"), "default");
     assert_eq!(case.ok().config.limits.max_frame, ByteSize::mib(1));
-    case = case
-        .set("upstream.bootstrap=a:1")
-        .set("admin.address=127.0.0.1:1")
-        .flags(Flags {
-            upstream: vec![HostPort::new("b", 2)],
-            listen: vec![HostPort::new("::1", 3)],
-            admin: Some(HostPort::new("::1", 4)),
-        });
+    case = case.set("upstream.bootstrap=a:1").set("admin.address=127.0.0.1:1").flags(Flags {
+        upstream: vec![HostPort::new("b", 2)],
+        listen: vec![HostPort::new("::1", 3)],
+        admin: Some(HostPort::new("::1", 4)),
+    });
     let loaded = case.ok();
     assert_eq!(loaded.config.upstream.bootstrap, [HostPort::new("b", 2)]);
     assert_eq!(loaded.config.listen.address, [HostPort::new("::1", 3)]);
     assert_eq!(loaded.config.admin.address, HostPort::new("::1", 4));
-    assert_eq!(
-        loaded.provenance.of_key("listen.address"),
-        Origin::Flag("--listen".into())
-    );
+    assert_eq!(loaded.provenance.of_key("listen.address"), Origin::Flag("--listen".into()));
 }
 
 #[test]
@@ -158,15 +141,9 @@ fn lists_and_maps_from_the_environment() {
         .env("KMEND_LISTEN__BROKER_PORTS", "9500")
         .env("KMEND_UPSTREAM__TLS__CA_FILE", "null")
         .env("KMEND_ADMIN__READY_REQUIRES_UPSTREAM", "true")
-        .env(
-            "KMEND_MENDERS__OFFSET_RESET__TOPICS",
-            "a.b:latest,c*:nearest",
-        )
+        .env("KMEND_MENDERS__OFFSET_RESET__TOPICS", "a.b:latest,c*:nearest")
         .env("KMEND_MENDERS__OFFSET_RESET__TOPICS__Upper", "{mode: off}")
-        .env(
-            "KMEND_MENDERS__OFFSET_RESET__GROUPS",
-            "billing: {mode: observe}",
-        )
+        .env("KMEND_MENDERS__OFFSET_RESET__GROUPS", "billing: {mode: observe}")
         .env("KMEND_LIMITS", "{max_connections: 7, idle_timeout: 90s}")
         .ok();
     let config = loaded.config;
@@ -176,9 +153,7 @@ fn lists_and_maps_from_the_environment() {
     assert!(config.admin.ready_requires_upstream);
     let reset = config.menders.offset_reset;
     assert_eq!(reset.topics["a.b"], TopicRule::Policy(ResetPolicy::Latest));
-    assert!(
-        matches!(&reset.topics["Upper"], TopicRule::Full(rule) if rule.mode == Some(Mode::Off))
-    );
+    assert!(matches!(&reset.topics["Upper"], TopicRule::Full(rule) if rule.mode == Some(Mode::Off)));
     assert_eq!(reset.topics.len(), 3);
     assert_eq!(reset.groups["billing"].mode, Mode::Observe);
     assert_eq!(config.limits.max_connections, Auto::Set(7));
@@ -194,10 +169,8 @@ fn service_links_are_ignored_with_one_note() {
         .ok();
     assert_eq!(
         loaded.notes,
-        [
-            "ignored KMEND_PORT, KMEND_PORT_9092_TCP, KMEND_SERVICE_HOST: Kubernetes sets such \
-          variables for a Service of this name (enableServiceLinks: false in the pod turns them off)"
-        ]
+        ["ignored KMEND_PORT, KMEND_PORT_9092_TCP, KMEND_SERVICE_HOST: Kubernetes sets such \
+          variables for a Service of this name (enableServiceLinks: false in the pod turns them off)"]
     );
 }
 
@@ -208,10 +181,7 @@ fn a_set_may_name_a_topic_with_dots() {
         .set("menders.offset_reset.topics.orders.us.mode=off")
         .ok();
     let topics = loaded.config.menders.offset_reset.topics;
-    assert_eq!(
-        topics.keys().collect::<Vec<_>>(),
-        ["orders.eu", "orders.us"]
-    );
+    assert_eq!(topics.keys().collect::<Vec<_>>(), ["orders.eu", "orders.us"]);
 }
 
 /// Text below the upstream's line, and what is said about it.
@@ -244,9 +214,7 @@ fn unknown_keys_name_the_nearest() {
 #[test]
 fn all_mistakes_are_told_at_once() {
     assert_eq!(
-        said(
-            "listen: { adress: a:1 }\nmenders: { offset_reset: { mode: of } }\nlog: { level: 5 }\n"
-        ),
+        said("listen: { adress: a:1 }\nmenders: { offset_reset: { mode: of } }\nlog: { level: 5 }\n"),
         "kmend.yaml:2:11: listen.adress: unknown key; did you mean listen.address?\n\
          kmend.yaml:3:34: menders.offset_reset.mode: `of` is not one of repair, observe, off; \
          did you mean off?\n\
@@ -282,14 +250,8 @@ fn wrong_values_say_what_would_be_valid() {
             "kmend.yaml:2:35: admin.ready_requires_upstream: found string \"yes\", \
              expected true or false",
         ),
-        (
-            "upstream: 5\n",
-            "kmend.yaml:2:1: not valid YAML: duplicate mapping key: upstream",
-        ),
-        (
-            "log: info\n",
-            "kmend.yaml:2:6: log: expected a map with the keys level, format",
-        ),
+        ("upstream: 5\n", "kmend.yaml:2:1: not valid YAML: duplicate mapping key: upstream"),
+        ("log: info\n", "kmend.yaml:2:6: log: expected a map with the keys level, format"),
         (
             "log: { format: xml }\n",
             "kmend.yaml:2:16: log.format: unknown variant `xml`, expected `text` or `json`, \
@@ -304,10 +266,7 @@ fn wrong_values_say_what_would_be_valid() {
             "menders: { offset_reset: { groups: { a: {} } } }\n",
             "kmend.yaml:2:41: menders.offset_reset.groups.a: needs the key `mode`",
         ),
-        (
-            "menders: { offset_reset: { mode: } }\n",
-            "kmend.yaml:2:35: menders.offset_reset.mode: has no value",
-        ),
+        ("menders: { offset_reset: { mode: } }\n", "kmend.yaml:2:32: menders.offset_reset.mode: has no value"),
     ] {
         assert_eq!(said(text), expected);
     }
@@ -331,17 +290,11 @@ fn variables_and_flags_are_named() {
         "environment variable KMEND_MENDERS__OFFSET_RESET__MODE: menders.offset_reset.mode: \
          `on` is not one of repair, observe, off"
     );
-    assert_eq!(
-        error(Case::good("").set("log.levle=info")),
-        "--set log.levle: log.levle: unknown key; did you mean log.level?"
-    );
-    assert_eq!(
-        error(Case::good("").set("log.level")),
-        "--set log.level: expected key=value, such as log.level=debug"
-    );
+    assert_eq!(error(Case::good("").set("log.levle=info")), "--set log.levle: unknown key; did you mean log.level?");
+    assert_eq!(error(Case::good("").set("log.level")), "--set log.level: expected key=value, such as log.level=debug");
     assert_eq!(
         error(Case::good("").set("upstream.tls.enabled=ja")),
-        "--set upstream.tls.enabled: upstream.tls.enabled: found string \"ja\", \
+        "--set upstream.tls.enabled: found string \"ja\", \
          expected true or false"
     );
 }
@@ -350,10 +303,7 @@ fn variables_and_flags_are_named() {
 fn a_file_that_is_not_there() {
     let mut case = Case::new();
     case.sources.files.push(case.dir.path().join("none.yaml"));
-    assert_eq!(
-        case.error(),
-        "none.yaml: the file cannot be read: No such file or directory (os error 2)"
-    );
+    assert_eq!(case.error(), "none.yaml: the file cannot be read: No such file or directory (os error 2)");
 }
 
 #[test]
@@ -409,17 +359,14 @@ fn values_that_make_no_sense_together() {
     }
     assert_eq!(
         Case::good("").set("upstream.sasl.mechanism=PLAIN").error(),
-        "--set upstream.sasl.mechanism: upstream.sasl.mechanism: a login made by kmend is not in \
+        "--set upstream.sasl.mechanism: a login made by kmend is not in \
          this version: set it to null, and the client's own login passes through"
     );
     assert_eq!(
-        Case::good("")
-            .set("upstream.tls.enabled=true")
-            .set("upstream.tls.cert_file=/none.pem")
-            .error(),
-        "--set upstream.tls.cert_file: upstream.tls.cert_file: a client certificate needs its \
+        Case::good("").set("upstream.tls.enabled=true").set("upstream.tls.cert_file=/none.pem").error(),
+        "--set upstream.tls.cert_file: a client certificate needs its \
          key: set upstream.tls.key_file too\n\
-         --set upstream.tls.cert_file: upstream.tls.cert_file: /none.pem cannot be read: \
+         --set upstream.tls.cert_file: /none.pem cannot be read: \
          No such file or directory (os error 2)"
     );
 }
@@ -429,27 +376,15 @@ fn dev_needs_no_file_and_steps_aside() {
     let dev = |upstream: &[&str]| {
         let sources = Sources {
             dev: true,
-            flags: Flags {
-                upstream: upstream.iter().map(|text| text.parse().unwrap()).collect(),
-                ..Flags::default()
-            },
+            flags: Flags { upstream: upstream.iter().map(|text| text.parse().unwrap()).collect(), ..Flags::default() },
             ..Sources::default()
         };
         let config = load(&sources).unwrap().config;
-        (
-            config.upstream.bootstrap[0].to_string(),
-            config.listen.address[0].to_string(),
-        )
+        (config.upstream.bootstrap[0].to_string(), config.listen.address[0].to_string())
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
     assert_eq!(dev(&[]), pair("localhost:9092", "127.0.0.1:19092"));
-    assert_eq!(
-        dev(&["127.0.0.1:9092"]),
-        pair("127.0.0.1:9092", "127.0.0.1:19092")
-    );
+    assert_eq!(dev(&["127.0.0.1:9092"]), pair("127.0.0.1:9092", "127.0.0.1:19092"));
     assert_eq!(dev(&["kafka:9092"]), pair("kafka:9092", "127.0.0.1:9092"));
-    assert_eq!(
-        dev(&["localhost:29092"]),
-        pair("localhost:29092", "127.0.0.1:9092")
-    );
+    assert_eq!(dev(&["localhost:29092"]), pair("localhost:29092", "127.0.0.1:9092"));
 }

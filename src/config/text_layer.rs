@@ -21,6 +21,9 @@ pub(super) fn from_env(keys: &Keys, env: &[(String, String)]) -> (Vec<Setting>, 
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
         };
+        if DEVELOPMENT.contains(&rest) {
+            continue;
+        }
         if is_service_link(rest) {
             service_links.push(name.clone());
             continue;
@@ -29,11 +32,7 @@ pub(super) fn from_env(keys: &Keys, env: &[(String, String)]) -> (Vec<Setting>, 
         let path = env_path(keys, rest);
         settings.push(match path {
             Some(path) => setting(keys, &path, text, origin),
-            None => Err(Problem {
-                key: String::new(),
-                origin,
-                message: unknown_variable(keys, rest),
-            }),
+            None => Err(Problem { key: String::new(), origin, message: unknown_variable(keys, rest) }),
         });
     }
     (settings, service_links)
@@ -55,11 +54,8 @@ fn env_path(keys: &Keys, rest: &str) -> Option<KeyPath> {
 }
 
 fn unknown_variable(keys: &Keys, rest: &str) -> String {
-    let names: Vec<String> = keys
-        .all()
-        .iter()
-        .map(|path| format!("{PREFIX}{}", path.join("__").to_ascii_uppercase()))
-        .collect();
+    let names: Vec<String> =
+        keys.all().iter().map(|path| format!("{PREFIX}{}", path.join("__").to_ascii_uppercase())).collect();
     let wanted = format!("{PREFIX}{rest}");
     match similar(&wanted, names.iter().map(String::as_str)) {
         Some(name) => format!("no key is called so; did you mean {name}?"),
@@ -68,6 +64,10 @@ fn unknown_variable(keys: &Keys, rest: &str) -> String {
             .to_owned(),
     }
 }
+
+/// What this repository's own scripts and tests are told by; all keys have a `__`, these have none.
+const DEVELOPMENT: [&str; 8] =
+    ["BIN", "BUILD_COMMIT", "CACHE", "COMMIT", "DEMO_KEEP", "MATRIX", "METRICS_FILE", "TEST_SLOTS"];
 
 /// Kubernetes describes each Service of the namespace to each container: a Service called `kmend`
 /// or `kmend-metrics` gives names that begin as ours do.
@@ -95,9 +95,8 @@ pub(super) fn from_sets(keys: &Keys, sets: &[String]) -> Vec<Setting> {
                 origin: Origin::Flag(format!("--set {set}")),
                 message: message.to_owned(),
             };
-            let (key, text) = set
-                .split_once('=')
-                .ok_or_else(|| problem("expected key=value, such as log.level=debug"))?;
+            let (key, text) =
+                set.split_once('=').ok_or_else(|| problem("expected key=value, such as log.level=debug"))?;
             let key = key.trim();
             if key.is_empty() {
                 return Err(problem("expected a key before the `=`"));
@@ -117,9 +116,7 @@ fn set_path(keys: &Keys, parts: KeyPath) -> KeyPath {
     while let Some((part, below)) = rest.split_first() {
         if place.kind() == Kind::Map {
             let (pattern, last) = match (rest.split_last(), place.child("")) {
-                (Some((last, pattern)), Some(rule))
-                    if !pattern.is_empty() && rule.child(last).is_some() =>
-                {
+                (Some((last, pattern)), Some(rule)) if !pattern.is_empty() && rule.child(last).is_some() => {
                     (pattern, Some(last.clone()))
                 }
                 _ => (rest, None),
@@ -145,10 +142,8 @@ fn set_path(keys: &Keys, parts: KeyPath) -> KeyPath {
 pub(super) fn from_flags(flags: &Flags) -> Vec<Node> {
     let list = |flag: &str, key: &str, addresses: &[HostPort]| {
         let origin = Origin::Flag(flag.to_owned());
-        let items = addresses
-            .iter()
-            .map(|address| Node::new(origin.clone(), Data::Text(address.to_string())))
-            .collect();
+        let items =
+            addresses.iter().map(|address| Node::new(origin.clone(), Data::Text(address.to_string()))).collect();
         Node::new(origin, Data::List(items)).at_path(&split_key(key))
     };
     let mut layers = Vec::new();
@@ -221,11 +216,7 @@ fn pairs(text: &str, origin: &Origin) -> Result<Data, Problem> {
             message: format!("`{pair}` is not key:value (a:1,b:2, or YAML: {{a: 1, b: 2}})"),
         })?;
         let node = Node::new(origin.clone(), Data::Text(value.trim().to_owned()));
-        Ok(super::tree::Entry {
-            key: key.trim().to_owned(),
-            origin: origin.clone(),
-            node,
-        })
+        Ok(super::tree::Entry { key: key.trim().to_owned(), origin: origin.clone(), node })
     });
     Ok(Data::Map(entries.collect::<Result<_, _>>()?))
 }
@@ -258,14 +249,8 @@ mod tests {
     fn a_pattern_keeps_its_dots() {
         let keys = Keys::new();
         let path = |key| set_path(&keys, split_key(key)).join("/");
-        assert_eq!(
-            path("menders.offset_reset.topics.orders.eu"),
-            "menders/offset_reset/topics/orders.eu"
-        );
-        assert_eq!(
-            path("menders.offset_reset.topics.orders.eu.mode"),
-            "menders/offset_reset/topics/orders.eu/mode"
-        );
+        assert_eq!(path("menders.offset_reset.topics.orders.eu"), "menders/offset_reset/topics/orders.eu");
+        assert_eq!(path("menders.offset_reset.topics.orders.eu.mode"), "menders/offset_reset/topics/orders.eu/mode");
         assert_eq!(path("log.levle.x"), "log/levle/x");
     }
 }

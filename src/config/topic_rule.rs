@@ -17,9 +17,7 @@ impl<'de> Deserialize<'de> for TopicRule {
             type Value = TopicRule;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "earliest, latest, nearest or passthrough, or a map with mode and policy",
-                )
+                f.write_str("earliest, latest, nearest or passthrough, or a map with mode and policy")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<TopicRule, E> {

@@ -41,11 +41,7 @@ impl Node {
     pub(super) fn at_path(self, path: &[String]) -> Self {
         path.iter().rev().fold(self, |node, key| {
             let origin = node.origin.clone();
-            let entry = Entry {
-                key: key.clone(),
-                origin: origin.clone(),
-                node,
-            };
+            let entry = Entry { key: key.clone(), origin: origin.clone(), node };
             Node::new(origin, Data::Map(vec![entry]))
         })
     }
@@ -93,10 +89,7 @@ impl Node {
 }
 
 fn dict(entries: &[Entry]) -> Dict {
-    entries
-        .iter()
-        .map(|entry| (entry.key.clone(), entry.node.value()))
-        .collect()
+    entries.iter().map(|entry| (entry.key.clone(), entry.node.value())).collect()
 }
 
 /// A layer for figment. The origins stay here: figment's own metadata knows no lines.

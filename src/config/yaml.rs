@@ -12,11 +12,7 @@ use super::tree::{Data, Entry, Node};
 
 /// Reads a file.
 pub(super) fn read_file(path: &Path) -> Result<Node, Problem> {
-    let at = |line, column| Origin::File {
-        path: path.to_owned(),
-        line,
-        column,
-    };
+    let at = |line, column| Origin::File { path: path.to_owned(), line, column };
     let text = std::fs::read_to_string(path).map_err(|error| Problem {
         key: String::new(),
         origin: at(0, 0),
@@ -36,8 +32,8 @@ fn parse(text: &str, at: &dyn Fn(u64, u64) -> Origin) -> Result<Node, Problem> {
         strict_booleans: true,
         with_snippet: false,
     };
-    let raw: Option<Spanned<Raw>> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| syntax_error(&error, at))?;
+    let raw: Option<Spanned<Raw>> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| syntax_error(&error, at))?;
     Ok(match raw {
         Some(raw) => place(raw, at),
         None => Node::new(at(1, 1), Data::Null),
@@ -45,9 +41,7 @@ fn parse(text: &str, at: &dyn Fn(u64, u64) -> Origin) -> Result<Node, Problem> {
 }
 
 fn syntax_error(error: &serde_saphyr::Error, at: &dyn Fn(u64, u64) -> Origin) -> Problem {
-    let (line, column) = error
-        .location()
-        .map_or((0, 0), |location| (location.line(), location.column()));
+    let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
     let text = error.to_string();
     let text = text.lines().next().unwrap_or_default();
     // The position stands in front already.
@@ -56,16 +50,10 @@ fn syntax_error(error: &serde_saphyr::Error, at: &dyn Fn(u64, u64) -> Origin) ->
     // Advice for programmers.
     let text = text.split(", set ").next().unwrap_or(text);
     let text = match text.split_once("column ") {
-        Some((head, rest)) if head.starts_with("line ") => {
-            rest.split_once(": ").map_or(text, |(_, message)| message)
-        }
+        Some((head, rest)) if head.starts_with("line ") => rest.split_once(": ").map_or(text, |(_, message)| message),
         _ => text,
     };
-    Problem {
-        key: String::new(),
-        origin: at(line, column),
-        message: format!("not valid YAML: {text}"),
-    }
+    Problem { key: String::new(), origin: at(line, column), message: format!("not valid YAML: {text}") }
 }
 
 fn place(raw: Spanned<Raw>, at: &dyn Fn(u64, u64) -> Origin) -> Node {
@@ -182,10 +170,7 @@ mod tests {
     fn values_know_their_place() {
         let text = "a:\n  b: off\n  \"c.d\": [1, 2]\n# nothing\ne: {f: null}\n";
         let expected = [("a/b", "2:6"), ("a/c.d", "3:10"), ("e/f", "5:8")];
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(path, place)| (path.to_string(), place.to_string()))
-            .collect();
+        let expected: Vec<_> = expected.iter().map(|(path, place)| (path.to_string(), place.to_string())).collect();
         assert_eq!(lines(text), expected);
     }
 
@@ -206,17 +191,10 @@ mod tests {
     #[test]
     fn syntax_errors_say_where() {
         let at = |line, column| Origin::Env(format!("{line}:{column}"));
-        for (text, place) in [
-            ("a: [1\nb: 2\n", "2"),
-            ("a: 1\na: 2\n", "2"),
-            ("a: 1\n b: 2\n", "2"),
-        ] {
+        for (text, place) in [("a: [1\nb: 2\n", "2"), ("a: 1\na: 2\n", "2"), ("a: 1\n b: 2\n", "2")] {
             let problem = parse(text, &at).unwrap_err();
             let shown = problem.to_string();
-            assert!(
-                shown.starts_with(&format!("environment variable {place}:")),
-                "{shown}"
-            );
+            assert!(shown.starts_with(&format!("environment variable {place}:")), "{shown}");
             assert!(!problem.message.contains("line"), "{shown}");
         }
     }

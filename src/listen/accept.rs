@@ -1,11 +1,10 @@
 //! One listener's loop, and one client's life.
 
-use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 
@@ -14,11 +13,14 @@ use crate::config::units::HostPort;
 use crate::mend::Conn;
 use crate::session::driver;
 use crate::session::end::{End, Side};
-use crate::upstream::{DialError, Transport};
+use crate::upstream::{DialError, Transport, chain};
 
 /// When descriptors run out, accepting pauses: from this on, doubling up to the longest.
 const BACK_OFF: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
+/// How long a client of a bootstrap listener waits for a broker, and how often one is looked for.
+const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(5);
+const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, target: Target) {
     let mut phase = shared.phase.clone();
@@ -92,7 +94,9 @@ impl Drop for Place {
 
 async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Target) {
     let metrics = &shared.env.metrics;
-    let Ok(local) = client.local_addr() else { return };
+    let Ok(local) = client.local_addr() else {
+        return;
+    };
     let _ = sockets::tune(&client);
     let dialled = dial(shared, target).await;
     metrics.upstream_connections_total.with_label_values(&[metrics::outcome(&dialled)]).inc();
@@ -100,8 +104,12 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
         Ok(found) => found,
         Err(error) => {
             match &error {
-                DialError::Recent { .. } => tracing::debug!(?target, %error, "no broker for a client"),
-                _ => tracing::warn!(?target, %error, cause = error.source().map(tracing::field::display), "no broker for a client"),
+                DialError::Recent { .. } => {
+                    tracing::debug!(to = ?target, %error, "no broker for a client")
+                }
+                _ => {
+                    tracing::warn!(to = ?target, error = %chain(&error), "no broker for a client")
+                }
             }
             sockets::refuse(client);
             return;
@@ -111,7 +119,7 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
     let open = Counted(&metrics.upstream_connections);
     let conn = Conn::new(shared.number(), peer.ip().to_canonical(), node);
     let number = conn.number;
-    tracing::debug!(connection = number, %peer, ?target, "a client connected");
+    tracing::debug!(connection = number, %peer, to = ?target, "a client connected");
     let end = driver::run(shared.env.clone(), conn, local.ip(), client, upstream).await;
     drop(open);
     metrics.ended(&end);
@@ -130,36 +138,55 @@ impl Drop for Counted<'_> {
 fn tell(end: &End, connection: u64, peer: SocketAddr, local: SocketAddr, target: Target) {
     let side = end.side().label();
     match end {
-        end if end.is_ordinary() => tracing::debug!(connection, %peer, ?target, side, reason = %end, "a connection ended"),
-        End::BadRequest(what) => tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {what}"),
-        end if end.side() == Side::Client => tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {end}"),
-        end => tracing::error!(connection, %peer, ?target, side, "a connection was cut: {end}"),
+        end if end.is_ordinary() => {
+            tracing::debug!(connection, %peer, to = ?target, side, reason = %end, "a connection ended")
+        }
+        End::BadRequest(what) => {
+            tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {what}")
+        }
+        end if end.side() == Side::Client => {
+            tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {end}")
+        }
+        end => {
+            tracing::error!(connection, %peer, to = ?target, side, "a connection was cut: {end}")
+        }
     }
 }
 
 async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>), DialError> {
-    let dialer = shared.dialer.load_full();
     match target {
         Target::Node(node) => {
             // A listener stands only where the node's address is known.
             let address = shared.routing.upstream(node).ok_or(DialError::NoAddress)?;
-            Ok((dialer.dial(&address).await?, Some(node)))
+            Ok((shared.dialer.dial(&address).await?, Some(node)))
         }
         Target::Bootstrap => {
-            let bootstrap = shared.bootstrap.load_full();
-            let found = match dialer.dial_any(&bootstrap).await {
-                Ok(found) => found,
-                Err(first) => elsewhere(shared, &bootstrap).await.ok_or(first)?,
-            };
-            let node = shared.routing.node_at(&found.1);
-            Ok((found.0, node))
+            // Nothing else can serve this client: it waits a little for the cluster to come up, rather
+            // than back off by itself (librdkafka: up to 10 s).
+            let patience = Instant::now() + BOOTSTRAP_PATIENCE;
+            loop {
+                match bootstrap(shared).await {
+                    Ok((transport, address)) => return Ok((transport, shared.routing.node_at(&address))),
+                    Err(error) if Instant::now() + BOOTSTRAP_PAUSE > patience => return Err(error),
+                    Err(error) => tracing::debug!(error = %chain(&error), "no broker yet for a client"),
+                }
+                tokio::time::sleep(BOOTSTRAP_PAUSE).await;
+            }
         }
     }
 }
 
-/// No bootstrap address answers: perhaps a broker does that is known from metadata.
+/// A bootstrap address that answers, or else a broker that is known from metadata.
+async fn bootstrap(shared: &Shared) -> Result<(Transport, HostPort), DialError> {
+    let bootstrap = shared.bootstrap.load_full();
+    match shared.dialer.dial_any(&bootstrap).await {
+        Ok(found) => Ok(found),
+        Err(first) => elsewhere(shared, &bootstrap).await.ok_or(first),
+    }
+}
+
 async fn elsewhere(shared: &Shared, tried: &[HostPort]) -> Option<(Transport, HostPort)> {
     let mut others = shared.routing.upstreams();
     others.retain(|o| !tried.contains(o));
-    shared.dialer.load_full().dial_any(&others).await.ok()
+    shared.dialer.dial_any(&others).await.ok()
 }

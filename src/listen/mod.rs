@@ -41,8 +41,7 @@ pub enum Target {
 pub struct Shared {
     pub env: Arc<Env>,
     pub routing: Arc<Routing>,
-    /// Swapped by a reload: new connections use the new one.
-    pub dialer: ArcSwap<Dialer>,
+    pub dialer: Dialer,
     pub bootstrap: ArcSwap<Vec<HostPort>>,
     pub max_connections: AtomicUsize,
     pub phase: watch::Receiver<Phase>,
@@ -65,7 +64,7 @@ impl Shared {
         Shared {
             env,
             routing,
-            dialer: ArcSwap::from_pointee(dialer),
+            dialer,
             bootstrap: ArcSwap::from_pointee(bootstrap),
             max_connections: AtomicUsize::new(max_connections),
             phase,
@@ -109,7 +108,8 @@ impl Listeners {
 impl Open for Listeners {
     fn open(&self, node: i32, port: u16) -> io::Result<()> {
         // All or none: the port must be free on every address.
-        let listeners = self.addresses.iter().map(|ip| sockets::listen((*ip, port).into())).collect::<io::Result<Vec<_>>>()?;
+        let listeners =
+            self.addresses.iter().map(|ip| sockets::listen((*ip, port).into())).collect::<io::Result<Vec<_>>>()?;
         for listener in listeners {
             self.serve(listener, Target::Node(node))?;
         }

@@ -43,13 +43,15 @@ pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
     let mut pause = Duration::from_millis(250);
     loop {
         let bootstrap = shared.bootstrap.load_full();
-        match shared.dialer.load_full().dial_any(&bootstrap).await {
+        match shared.dialer.dial_any(&bootstrap).await {
             Ok((transport, _)) => {
                 found(true);
                 match tokio::time::timeout(PATIENCE, ask(&shared, transport)).await {
                     Ok(Ok(nodes)) if nodes > 0 => return,
                     Ok(Err(PrimeError::Io(_))) => {
-                        tracing::debug!("the brokers tell only clients that log in; the first client's metadata will name them");
+                        tracing::debug!(
+                            "the brokers tell only clients that log in; the first client's metadata will name them"
+                        );
                         return;
                     }
                     _ => {}
@@ -57,7 +59,7 @@ pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
             }
             Err(error) => {
                 found(false);
-                tracing::warn!(%error, again_in = ?pause, "no broker answers yet");
+                tracing::warn!(error = %crate::upstream::chain(&error), again_in = ?pause, "no broker answers yet");
             }
         }
         tokio::select! {

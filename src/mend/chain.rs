@@ -36,7 +36,12 @@ impl Chain {
     }
 
     /// Calls one mender.
-    pub fn one<R>(&mut self, around: &Around<'_>, index: usize, call: impl FnOnce(&mut dyn ConnMender, &mut Cx<'_>) -> R) -> Option<R> {
+    pub fn one<R>(
+        &mut self,
+        around: &Around<'_>,
+        index: usize,
+        call: impl FnOnce(&mut dyn ConnMender, &mut Cx<'_>) -> R,
+    ) -> Option<R> {
         let link = self.links.get_mut(index)?;
         let mender = link.mender.as_mut()?;
         let Around { now, conn, fetch, shared } = *around;
@@ -60,7 +65,11 @@ impl Chain {
     }
 
     /// Calls menders until one wants something else than [`Verdict::Pass`].
-    pub fn verdict(&mut self, around: &Around<'_>, mut call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>) -> Verdict) -> Verdict {
+    pub fn verdict(
+        &mut self,
+        around: &Around<'_>,
+        mut call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>) -> Verdict,
+    ) -> Verdict {
         for index in 0..self.links.len() {
             match self.one(around, index, |m, cx| call(m, cx)) {
                 None | Some(Verdict::Pass) => {}

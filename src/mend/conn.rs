@@ -29,7 +29,11 @@ impl Conn {
 
     /// For tests of menders: a connection that may carry injected requests.
     pub fn ready(client_id: &str, node: Option<i32>) -> Conn {
-        Conn { client_id: Arc::from(client_id), injectable: true, ..Conn::new(0, IpAddr::V4(Ipv4Addr::LOCALHOST), node) }
+        Conn {
+            client_id: Arc::from(client_id),
+            injectable: true,
+            ..Conn::new(0, IpAddr::V4(Ipv4Addr::LOCALHOST), node)
+        }
     }
 
     pub fn client(&self) -> ClientKey {

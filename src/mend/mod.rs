@@ -74,7 +74,14 @@ pub trait ConnMender: Send {
     }
     /// A hold on that request expired: it passes, whatever is still missing.
     fn fetch_hold_expired(&mut self, cx: &mut Cx<'_>) {}
-    fn fetch_request_partition(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, topic: &Topic, partition: &mut FetchPartition<'_>) {}
+    fn fetch_request_partition(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &FetchRequest,
+        topic: &Topic,
+        partition: &mut FetchPartition<'_>,
+    ) {
+    }
     /// The client's fetch session forgets a partition.
     fn fetch_request_forget(&mut self, cx: &mut Cx<'_>, topic: &Topic, partition: i32) {}
     /// `true`: the partition is now an empty success; the session sees to its record set.
@@ -158,7 +165,13 @@ impl Cx<'_> {
     }
 
     /// Surroundings for tests of a mender without a session.
-    pub fn bare<'a>(now: Instant, conn: &'a Conn, fetch: &'a FetchTable, shared: &'a Shared, effects: &'a mut Vec<Effect>) -> Cx<'a> {
+    pub fn bare<'a>(
+        now: Instant,
+        conn: &'a Conn,
+        fetch: &'a FetchTable,
+        shared: &'a Shared,
+        effects: &'a mut Vec<Effect>,
+    ) -> Cx<'a> {
         Cx { now, conn, fetch, shared, effects, mender: 0 }
     }
 }

@@ -67,11 +67,21 @@ impl Peers {
     }
 
     /// Asks a connection of `client` to `node` for log starts. `false`: there is none.
-    pub fn ask_log_starts(&self, client: &ClientKey, node: i32, asker: u64, topic: &Arc<str>, partitions: &[i32]) -> bool {
+    pub fn ask_log_starts(
+        &self,
+        client: &ClientKey,
+        node: i32,
+        asker: u64,
+        topic: &Arc<str>,
+        partitions: &[i32],
+    ) -> bool {
         let state = self.state();
         let peers = state.connections.get(client).map(Vec::as_slice).unwrap_or_default();
         let message = || Message::LogStarts { topic: topic.clone(), partitions: partitions.to_vec(), asker };
-        peers.iter().filter(|p| p.node == Some(node) && p.number != asker).any(|p| p.mailbox.try_send(message()).is_ok())
+        peers
+            .iter()
+            .filter(|p| p.node == Some(node) && p.number != asker)
+            .any(|p| p.mailbox.try_send(message()).is_ok())
     }
 
     /// Wakes a connection; one that has gone or is flooded does not wait any more.
@@ -117,11 +127,17 @@ impl Peers {
 }
 
 fn leave(state: &mut State, number: u64) {
-    let Some(client) = state.by_number.remove(&number) else { return };
+    let Some(client) = state.by_number.remove(&number) else {
+        return;
+    };
     if let Some(peers) = state.connections.get_mut(&client) {
         peers.retain(|p| p.number != number);
         if peers.is_empty() {
+            // What comes next under this name may be another app.
             state.connections.remove(&client);
+            if state.groups.remove(&client).is_some() {
+                state.joined.retain(|c| *c != client);
+            }
         }
     }
 }

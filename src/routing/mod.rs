@@ -68,7 +68,9 @@ impl Routing {
     /// Starts to open listeners: first those of the nodes that the file remembers.
     pub fn start(&self, open: Arc<dyn Open>) {
         let _ = self.open.set(open);
-        let Some(path) = &self.settings.file else { return };
+        let Some(path) = &self.settings.file else {
+            return;
+        };
         match file::read(path) {
             Ok(None) => {}
             Ok(Some(saved)) => {
@@ -76,7 +78,12 @@ impl Routing {
                 state.cluster_id = saved.cluster_id;
                 for node in saved.nodes {
                     let upstream = HostPort { host: node.host, port: node.port };
-                    self.place(&mut state, node.id, upstream, self.in_range(node.local_port).then_some(node.local_port));
+                    self.place(
+                        &mut state,
+                        node.id,
+                        upstream,
+                        self.in_range(node.local_port).then_some(node.local_port),
+                    );
                 }
                 self.publish(&state);
                 tracing::info!(nodes = state.nodes.len(), file = %path.display(), "brokers remembered from the last run");
@@ -130,7 +137,9 @@ impl Routing {
             }
             return true;
         }
-        let Some(open) = self.open.get() else { return false };
+        let Some(open) = self.open.get() else {
+            return false;
+        };
         let used: Vec<u16> = state.nodes.values().map(|n| n.port).collect();
         let ports = wish.into_iter().chain(self.candidates(node)).filter(|p| !used.contains(p));
         for port in ports {
@@ -147,7 +156,11 @@ impl Routing {
                 }
             }
         }
-        tracing::error!(node, first = self.settings.first_port, "no free port for a broker: set listen.broker_ports to a free range of 200");
+        tracing::error!(
+            node,
+            first = self.settings.first_port,
+            "no free port for a broker: set listen.broker_ports to a free range of 200"
+        );
         false
     }
 
@@ -157,7 +170,9 @@ impl Routing {
     }
 
     fn save(&self, state: &State) {
-        let Some(path) = &self.settings.file else { return };
+        let Some(path) = &self.settings.file else {
+            return;
+        };
         if let Err(error) = file::write(path, state.cluster_id.as_deref(), &state.nodes) {
             tracing::warn!(file = %path.display(), %error, "the map of brokers cannot be written; after a restart clients must bootstrap again");
         }

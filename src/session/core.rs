@@ -88,6 +88,8 @@ pub struct Core {
     memory_wait: Option<Instant>,
     mailbox: mpsc::Sender<Message>,
     entered: bool,
+    /// A mender was told something: what it held may go on now.
+    stirred: bool,
     apis: Vec<Option<Arc<ApiMetrics>>>,
     pub(super) software: Option<IntGauge>,
     /// Whole request heads seen.
@@ -123,6 +125,7 @@ impl Core {
             memory_wait: None,
             mailbox,
             entered: false,
+            stirred: false,
             apis: vec![None; KEYS],
             software: None,
             heads: 0,
@@ -209,6 +212,11 @@ impl Core {
         }
     }
 
+    /// Whether a mender was told something since the last call.
+    pub fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
+    }
+
     /// The connection ends.
     pub fn close(&mut self) {
         self.call_all(|m, cx| m.closed(cx));
@@ -226,7 +234,12 @@ impl Core {
         self.apply_effects();
     }
 
-    fn call_one(&mut self, mender: usize, call: impl FnOnce(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>)) {
+    fn call_one(
+        &mut self,
+        mender: usize,
+        call: impl FnOnce(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>),
+    ) {
+        self.stirred = true;
         self.refresh();
         let around = Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared };
         self.chain.one(&around, mender, call);
@@ -268,9 +281,15 @@ impl Core {
             }
             let correlation = self.next_correlation;
             self.next_correlation = self.next_correlation.wrapping_add(1).min(-2);
-            let frame = local::request(inject.api, inject.version, correlation, self.conn.client_id.as_bytes(), &inject.body);
+            let frame =
+                local::request(inject.api, inject.version, correlation, self.conn.client_id.as_bytes(), &inject.body);
             pump.insert(&frame);
-            let kind = Kind::Injected { mender: inject.mender, token: inject.token, deadline: inject.deadline, abandoned: false };
+            let kind = Kind::Injected {
+                mender: inject.mender,
+                token: inject.token,
+                deadline: inject.deadline,
+                abandoned: false,
+            };
             self.queue.push_back(Entry::new(kind, inject.api, inject.version, correlation, 0, self.now));
         }
     }
@@ -294,7 +313,9 @@ impl Core {
     }
 
     pub(super) fn api(&mut self, api: ApiKey) -> Arc<ApiMetrics> {
-        let Some(slot) = self.apis.get_mut(api.slot()) else { return self.env.metrics.api(api) };
+        let Some(slot) = self.apis.get_mut(api.slot()) else {
+            return self.env.metrics.api(api);
+        };
         slot.get_or_insert_with(|| self.env.metrics.api(api)).clone()
     }
 

@@ -93,6 +93,7 @@ where
             }
             moved |= self.poll_requests(cx)?;
             moved |= self.poll_responses(cx)?;
+            moved |= self.core.take_stirred();
             if let Poll::Ready(end) = self.poll_ends(cx)? {
                 return Ok(Poll::Ready(end));
             }
@@ -152,7 +153,8 @@ where
     }
 
     fn pause(&mut self, side: usize, paused: bool) {
-        let gauge = if side == 0 { &self.env.metrics.client_reads_paused } else { &self.env.metrics.upstream_reads_paused };
+        let gauge =
+            if side == 0 { &self.env.metrics.client_reads_paused } else { &self.env.metrics.upstream_reads_paused };
         if let Some(was) = self.paused.get_mut(side)
             && *was != paused
         {

@@ -38,17 +38,23 @@ pub enum End {
     BadRequest(FrameError),
     #[error("the client sent a broken request header: {0}")]
     BadHead(HeadError),
-    #[error("the client sent {api} version {version}, newer than this kmend can rewrite; it was told so in ApiVersions")]
+    #[error(
+        "the client sent {api} version {version}, newer than this kmend can rewrite; it was told so in ApiVersions"
+    )]
     TooNew { api: &'static str, version: i16 },
     #[error("the client sent a {api} request that does not fit its layout: {why}")]
     BadBody { api: &'static str, why: WalkError },
     #[error("the broker sent something that is no Kafka response: {0}")]
     BadResponse(FrameError),
-    #[error("the broker answered a request that nobody asked, or out of order: correlation id {got}, expected {expected:?}")]
+    #[error(
+        "the broker answered a request that nobody asked, or out of order: correlation id {got}, expected {expected:?}"
+    )]
     Unexpected { got: i32, expected: Option<i32> },
     #[error("the broker sent a {api} response (version {version}) that kmend must rewrite and cannot read: {why}")]
     Unreadable { api: &'static str, version: i16, why: String },
-    #[error("a {api} frame of {size} bytes must be held whole and is over limits.max_whole_frame ({limit} bytes): raise it")]
+    #[error(
+        "a {api} frame of {size} bytes must be held whole and is over limits.max_whole_frame ({limit} bytes): raise it"
+    )]
     OverWhole { api: &'static str, size: usize, limit: usize },
     #[error("no room for a frame of {0} bytes within limits.memory for 10 s")]
     OverMemory(usize),
@@ -77,7 +83,9 @@ impl End {
             | End::BadResponse(_)
             | End::Unexpected { .. }
             | End::Unreadable { .. } => Side::Upstream,
-            End::OverWhole { .. } | End::OverMemory(_) | End::Idle | End::Shutdown | End::NoListener { .. } => Side::Proxy,
+            End::OverWhole { .. } | End::OverMemory(_) | End::Idle | End::Shutdown | End::NoListener { .. } => {
+                Side::Proxy
+            }
         }
     }
 
@@ -103,7 +111,10 @@ impl End {
 
     /// Whether it is the ordinary way for a connection to end.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, End::ClientClosed | End::UpstreamClosed | End::ClientIo(_) | End::UpstreamIo(_) | End::Idle | End::Shutdown)
+        matches!(
+            self,
+            End::ClientClosed | End::UpstreamClosed | End::ClientIo(_) | End::UpstreamIo(_) | End::Idle | End::Shutdown
+        )
     }
 
     /// Whether bytes were at fault, for `frame_errors_total`.

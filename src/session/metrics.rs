@@ -14,7 +14,8 @@ const VERSIONS: usize = 32;
 const MAX_SOFTWARE: usize = 100;
 
 /// 50 us to 30 s.
-const LATENCY: [f64; 14] = [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5, 10.0, 30.0];
+const LATENCY: [f64; 14] =
+    [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5, 10.0, 30.0];
 
 /// One API's handles.
 #[derive(Debug)]
@@ -50,26 +51,85 @@ pub struct SessionMetrics {
 
 impl SessionMetrics {
     pub fn new(r: &Registry) -> SessionMetrics {
-        let paused = Family::gauge(r, "reads_paused", "Connections of which a side is not read, because what it sent before is not written yet.", &["side"]);
+        let paused = Family::gauge(
+            r,
+            "reads_paused",
+            "Connections of which a side is not read, because what it sent before is not written yet.",
+            &["side"],
+        );
         SessionMetrics {
             client_connections: Single::gauge(r, "client_connections", "Client connections that are open."),
-            client_connections_total: Single::counter(r, "client_connections_total", "Client connections that were accepted."),
+            client_connections_total: Single::counter(
+                r,
+                "client_connections_total",
+                "Client connections that were accepted.",
+            ),
             upstream_connections: Single::gauge(r, "upstream_connections", "Connections to brokers that are open."),
-            upstream_connections_total: Family::counter(r, "upstream_connections_total", "Connections to brokers that were tried.", &["outcome"]),
-            refused: Single::counter(r, "connections_refused_total", "Clients that were refused because limits.max_connections was reached."),
-            disconnects: Family::counter(r, "disconnects_total", "Connections that ended: by whom, and why.", &["side", "cause"]),
+            upstream_connections_total: Family::counter(
+                r,
+                "upstream_connections_total",
+                "Connections to brokers that were tried.",
+                &["outcome"],
+            ),
+            refused: Single::counter(
+                r,
+                "connections_refused_total",
+                "Clients that were refused because limits.max_connections was reached.",
+            ),
+            disconnects: Family::counter(
+                r,
+                "disconnects_total",
+                "Connections that ended: by whom, and why.",
+                &["side", "cause"],
+            ),
             requests: Family::counter(r, "requests_total", "Requests of clients.", &["api", "version"]),
             request_bytes: Single::counter(r, "request_bytes_total", "Bytes read from clients."),
             response_bytes: Single::counter(r, "response_bytes_total", "Bytes written to clients."),
-            upstream_latency: Family::histogram(r, "upstream_latency_seconds", "From a request's way upstream to the head of its answer.", &["api"], &LATENCY),
-            added_latency: Family::histogram(r, "added_latency_seconds", "Time that a request and its answer's head spent inside kmend.", &["api"], &LATENCY),
+            upstream_latency: Family::histogram(
+                r,
+                "upstream_latency_seconds",
+                "From a request's way upstream to the head of its answer.",
+                &["api"],
+                &LATENCY,
+            ),
+            added_latency: Family::histogram(
+                r,
+                "added_latency_seconds",
+                "Time that a request and its answer's head spent inside kmend.",
+                &["api"],
+                &LATENCY,
+            ),
             client_reads_paused: paused.with_label_values(&["client"]),
             upstream_reads_paused: paused.with_label_values(&["upstream"]),
-            frame_errors: Family::counter(r, "frame_errors_total", "Bytes that ended a connection, by what was wrong with them.", &["reason"]),
-            mender_panics: Family::counter(r, "mender_panics_total", "Menders that panicked and were bypassed for the rest of a connection.", &["mender"]),
-            holds_expired: Single::counter(r, "holds_expired_total", "Messages that were held for a mender until their deadline, and then let pass."),
-            unseen_frames: Family::counter(r, "unseen_frames_total", "Messages over limits.max_whole_frame that passed without a mender's look.", &["api"]),
-            clients: Family::gauge(r, "clients", "Connections by the software that the client announced.", &["software", "version"]),
+            frame_errors: Family::counter(
+                r,
+                "frame_errors_total",
+                "Bytes that ended a connection, by what was wrong with them.",
+                &["reason"],
+            ),
+            mender_panics: Family::counter(
+                r,
+                "mender_panics_total",
+                "Menders that panicked and were bypassed for the rest of a connection.",
+                &["mender"],
+            ),
+            holds_expired: Single::counter(
+                r,
+                "holds_expired_total",
+                "Messages that were held for a mender until their deadline, and then let pass.",
+            ),
+            unseen_frames: Family::counter(
+                r,
+                "unseen_frames_total",
+                "Messages over limits.max_whole_frame that passed without a mender's look.",
+                &["api"],
+            ),
+            clients: Family::gauge(
+                r,
+                "clients",
+                "Connections by the software that the client announced.",
+                &["software", "version"],
+            ),
             software: Mutex::default(),
             apis: (0..KEYS).map(|_| OnceLock::new()).collect(),
         }
@@ -104,7 +164,9 @@ impl SessionMetrics {
 
     /// The series for a client's software; names come from outside, so they are cut and capped.
     pub fn software(&self, name: &str, version: &str) -> IntGauge {
-        let clean = |s: &str| s.chars().filter(|c| c.is_ascii_alphanumeric() || "-._+".contains(*c)).take(48).collect::<String>();
+        let clean = |s: &str| {
+            s.chars().filter(|c| c.is_ascii_alphanumeric() || "-._+".contains(*c)).take(48).collect::<String>()
+        };
         let pair = (clean(name), clean(version));
         let mut known = self.software.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains(&pair) {

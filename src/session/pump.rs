@@ -48,7 +48,11 @@ impl Pump {
     }
 
     /// Writes until nothing is left, then flushes.
-    pub fn poll_drain(&mut self, io: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    pub fn poll_drain(
+        &mut self,
+        io: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<usize>> {
         let mut total = 0;
         loop {
             let side = self.side.get(self.side_at..).unwrap_or_default();
@@ -60,7 +64,11 @@ impl Pump {
             if n == 0 {
                 return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
-            if is_side { self.side_at += n } else { self.window.wrote(n) }
+            if is_side {
+                self.side_at += n
+            } else {
+                self.window.wrote(n)
+            }
             total += n;
             self.unflushed = true;
         }
@@ -80,7 +88,11 @@ impl Pump {
     }
 
     /// Reads once. `Ok(0)`: the sender has finished.
-    pub fn poll_fill(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
+    pub fn poll_fill(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<usize>> {
         let mut buf = ReadBuf::new(self.window.room());
         let outcome = Pin::new(io).poll_read(cx, &mut buf);
         let n = buf.filled().len();

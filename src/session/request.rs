@@ -147,7 +147,9 @@ impl Core {
                 Ok(None)
             }
             ApiKey::FETCH if self.interests.request(head.api) != Treatment::Skip => self.fetch_head(pump, head, total),
-            _ if self.interests.request(head.api) == Treatment::Whole && layout::request(head.api, head.version).is_some() => {
+            _ if self.interests.request(head.api) == Treatment::Whole
+                && layout::request(head.api, head.version).is_some() =>
+            {
                 self.whole(pump, head, total, |core, frame| {
                     let asked = Asked { seq: core.seq + 1, api: head.api, version: head.version };
                     core.refresh();
@@ -201,7 +203,14 @@ impl Core {
         self.seq += 1;
         let metrics = self.api(head.api);
         self.env.metrics.request(&metrics, head.api, head.version);
-        self.queue.push_back(Entry::new(Kind::Local(answer), head.api, head.version, head.correlation, self.seq, self.now));
+        self.queue.push_back(Entry::new(
+            Kind::Local(answer),
+            head.api,
+            head.version,
+            head.correlation,
+            self.seq,
+            self.now,
+        ));
         self.hold = None;
         self.hold_spent = false;
         self.request = RequestState::Swallow(total);
@@ -225,7 +234,9 @@ impl Core {
         if let Some(wait) = self.reserve(pump, total, head.api)? {
             return Ok(Some(wait));
         }
-        let Some(frame) = pump.window.undecided_mut().get_mut(..total) else { return Ok(Some(Wait::Bytes)) };
+        let Some(frame) = pump.window.undecided_mut().get_mut(..total) else {
+            return Ok(Some(Wait::Bytes));
+        };
         match self.judge(look, frame) {
             Verdict::Pass => {
                 // What the menders want to know goes first, so that it is known when the answer comes.
@@ -235,7 +246,7 @@ impl Core {
                 Ok(None)
             }
             Verdict::Answer(answer) => Ok(self.answer(head, total, answer)),
-            Verdict::Hold(until) => Ok(Some(self.held(until))),
+            Verdict::Hold(until) => Ok(Some(self.held(pump, until))),
         }
     }
 
@@ -243,7 +254,9 @@ impl Core {
         if self.hold_is_over() { Verdict::Pass } else { look(self, frame) }
     }
 
-    fn held(&mut self, until: std::time::Instant) -> Wait {
+    fn held(&mut self, pump: &mut Pump, until: std::time::Instant) -> Wait {
+        // What it waits for may be the answer to a request that is still to be sent.
+        self.send_injects(pump);
         self.hold = Some(self.hold.map_or(until, |h| h.min(until)));
         Wait::Held
     }
@@ -285,7 +298,7 @@ impl Core {
             match verdict {
                 Verdict::Pass => {}
                 Verdict::Answer(answer) => return Ok(self.answer(head, total, answer)),
-                Verdict::Hold(until) => return Ok(Some(self.held(until))),
+                Verdict::Hold(until) => return Ok(Some(self.held(pump, until))),
             }
         }
         self.send_injects(pump);

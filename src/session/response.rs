@@ -79,9 +79,6 @@ impl Core {
             if matches!(entry.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
                 self.joins = self.joins.saturating_sub(1);
             }
-            if matches!(entry.kind, Kind::Forwarded) {
-                self.login.answered(entry.api);
-            }
         }
         None
     }
@@ -93,7 +90,9 @@ impl Core {
             }
         }
         let bytes = pump.window.undecided();
-        let Some(prefix) = bytes.first_chunk::<PREFIX>() else { return Ok(Some(Wait::Bytes)) };
+        let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
+            return Ok(Some(Wait::Bytes));
+        };
         let max = self.limits.max_frame.max(i32::MAX as u32);
         let raw = self.queue.front().is_some_and(|e| matches!(e.kind, Kind::Raw));
         let size = frame::check(*prefix, if raw { 0 } else { 4 }, max).map_err(End::BadResponse)? as usize;
@@ -107,7 +106,9 @@ impl Core {
         }
         let got = head::correlation(bytes).unwrap_or_default();
         let now = self.now;
-        let Some(entry) = self.queue.front_mut() else { return Err(End::Unexpected { got, expected: None }) };
+        let Some(entry) = self.queue.front_mut() else {
+            return Err(End::Unexpected { got, expected: None });
+        };
         if entry.correlation != got {
             return Err(End::Unexpected { got, expected: Some(entry.correlation) });
         }
@@ -118,7 +119,13 @@ impl Core {
                 pump.window.reach(n);
                 return Ok(Some(Wait::Bytes));
             }
-            Err(_) => return Err(End::Unreadable { api: api.name().unwrap_or("unknown"), version, why: "broken header".into() }),
+            Err(_) => {
+                return Err(End::Unreadable {
+                    api: api.name().unwrap_or("unknown"),
+                    version,
+                    why: "broken header".into(),
+                });
+            }
         };
         let head = Head { api, version, body, total };
         let first = entry.answered.is_none();
@@ -132,6 +139,7 @@ impl Core {
             return self.injected_response(pump, head, mender, token, abandoned);
         }
         if first {
+            self.login.answered(api);
             let metrics = self.api(api);
             metrics.upstream_latency.observe(now.saturating_duration_since(sent).as_secs_f64());
             metrics.added_latency.observe(sent.saturating_duration_since(arrived).as_secs_f64());
@@ -192,7 +200,14 @@ impl Core {
         Ok((pump.window.undecided().len() < head.total).then_some(Wait::Bytes))
     }
 
-    fn injected_response(&mut self, pump: &mut Pump, head: Head, mender: usize, token: u64, abandoned: bool) -> Result<Option<Wait>, End> {
+    fn injected_response(
+        &mut self,
+        pump: &mut Pump,
+        head: Head,
+        mender: usize,
+        token: u64,
+        abandoned: bool,
+    ) -> Result<Option<Wait>, End> {
         if let Some(wait) = self.gather(pump, head)? {
             return Ok(Some(wait));
         }
@@ -239,8 +254,12 @@ impl Core {
         }
         let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
         self.refresh();
-        let around =
-            crate::mend::chain::Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared };
+        let around = crate::mend::chain::Around {
+            now: self.now,
+            conn: &self.conn,
+            fetch: &self.fetch,
+            shared: &self.env.shared,
+        };
         let verdict = self.chain.verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));
         self.apply_effects();
         if let (Verdict::Hold(until), false) = (verdict, expired) {
@@ -314,7 +333,9 @@ impl Core {
         match walker.step(pump.window.undecided_mut(), &mut scan.visitor(self)) {
             Ok(progress) => {
                 pump.window.approve(progress.consumed);
-                let Some(need) = progress.need else { return Ok(self.response_done()) };
+                let Some(need) = progress.need else {
+                    return Ok(self.response_done());
+                };
                 pump.window.reach(need);
                 self.response = ResponseState::Topics(state);
                 Ok(Some(Wait::Bytes))
@@ -357,7 +378,8 @@ impl Core {
         mut scan: FetchResponseScan,
     ) -> Result<Option<Wait>, End> {
         let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
-        walk::whole(layout, frame, head.body, &mut scan.visitor(self, request.as_ref())).map_err(|e| head.unreadable(e))?;
+        walk::whole(layout, frame, head.body, &mut scan.visitor(self, request.as_ref()))
+            .map_err(|e| head.unreadable(e))?;
         let new = if scan.endpoints { self.rewrite(head, layout, frame)? } else { None };
         match new {
             None => pump.window.approve(head.total),
@@ -414,7 +436,8 @@ impl Core {
 
     /// The streamed frame at the front cannot be read to its end.
     fn broken(&self, why: WalkError) -> End {
-        let (api, version) = self.queue.front().map_or(("unknown", 0), |e| (e.api.name().unwrap_or("unknown"), e.version));
+        let (api, version) =
+            self.queue.front().map_or(("unknown", 0), |e| (e.api.name().unwrap_or("unknown"), e.version));
         End::Unreadable { api, version, why: why.to_string() }
     }
 
@@ -467,4 +490,3 @@ impl Visitor for ErrorScan {
         }
     }
 }
-

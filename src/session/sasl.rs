@@ -59,7 +59,9 @@ impl Login {
 
     /// The broker answered a request.
     pub fn answered(&mut self, api: ApiKey) {
-        if self.state == State::Open && !matches!(api, ApiKey::SASL_HANDSHAKE | ApiKey::SASL_AUTHENTICATE | ApiKey::API_VERSIONS) {
+        if self.state == State::Open
+            && !matches!(api, ApiKey::SASL_HANDSHAKE | ApiKey::SASL_AUTHENTICATE | ApiKey::API_VERSIONS)
+        {
             self.proven = true;
         }
     }
@@ -79,7 +81,9 @@ impl Login {
 /// mechanism (PLAIN, SCRAM, OAUTHBEARER, GSSAPI) starts with text or ASN.1, whose second pair of
 /// bytes is no version of any API.
 pub fn looks_like_request(frame: &[u8], size: usize) -> bool {
-    let Some([k0, k1, v0, v1]) = frame.get(4..).and_then(|b| b.first_chunk()) else { return false };
+    let Some([k0, k1, v0, v1]) = frame.get(4..).and_then(|b| b.first_chunk()) else {
+        return false;
+    };
     let (key, version) = (u16::from_be_bytes([*k0, *k1]), u16::from_be_bytes([*v0, *v1]));
     size >= 10 && key < 128 && version < 32
 }
@@ -113,7 +117,15 @@ mod tests {
     #[test]
     fn tells_tokens_from_requests() {
         let framed = |b: &[u8]| [&(b.len() as i32).to_be_bytes()[..], b].concat();
-        for token in [&b"\0alice\0secret"[..], b"\0A\0password12", b"n,,n=alice,r=abcdefgh", b"n,,\x01auth=Bearer x\x01\x01", b"", b"\x01", b"c=biws,r=abc,p=def"] {
+        for token in [
+            &b"\0alice\0secret"[..],
+            b"\0A\0password12",
+            b"n,,n=alice,r=abcdefgh",
+            b"n,,\x01auth=Bearer x\x01\x01",
+            b"",
+            b"\x01",
+            b"c=biws,r=abc,p=def",
+        ] {
             assert!(!looks_like_request(&framed(token), token.len()), "{token:?}");
         }
         let metadata = [0, 3, 0, 12, 0, 0, 0, 1, 0, 0, 0];

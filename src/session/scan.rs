@@ -54,17 +54,22 @@ impl Visitor for FetchRequestVisitor<'_> {
                 }
             }
             mark::PARTITION => {
-                let Some(topic) = &self.scan.topic else { return };
+                let Some(topic) = &self.scan.topic else {
+                    return;
+                };
                 let core = &mut *self.core;
                 let mut partition = FetchPartition::new(bytes, self.request.version);
                 core.fetch.ask(self.request, topic.number, partition.index(), partition.offset());
                 if !self.request.replica {
-                    let around = Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
+                    let around =
+                        Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
                     core.chain.all(&around, |m, cx| m.fetch_request_partition(cx, self.request, topic, &mut partition));
                 }
             }
             mark::FORGOTTEN_PARTITION => {
-                let Some(topic) = &self.scan.topic else { return };
+                let Some(topic) = &self.scan.topic else {
+                    return;
+                };
                 let core = &mut *self.core;
                 let partition = entry::int32(bytes);
                 core.fetch.forget(topic.number, partition);
@@ -100,7 +105,11 @@ impl FetchResponseScan {
         FetchResponseScan { whole, ..Self::default() }
     }
 
-    pub fn visitor<'a>(&'a mut self, core: &'a mut Core, request: Option<&'a FetchRequest>) -> FetchResponseVisitor<'a> {
+    pub fn visitor<'a>(
+        &'a mut self,
+        core: &'a mut Core,
+        request: Option<&'a FetchRequest>,
+    ) -> FetchResponseVisitor<'a> {
         FetchResponseVisitor { scan: self, core, request }
     }
 }
@@ -129,7 +138,9 @@ impl Visitor for FetchResponseVisitor<'_> {
                 }
             }
             mark::PARTITION => {
-                let Some(topic) = &self.scan.topic else { return };
+                let Some(topic) = &self.scan.topic else {
+                    return;
+                };
                 let core = &mut *self.core;
                 let mut partition = FetchedPartition::new(bytes);
                 if partition.error() == 0 {
@@ -138,8 +149,11 @@ impl Visitor for FetchResponseVisitor<'_> {
                 }
                 let mut emptied = false;
                 if !request.replica {
-                    let around = Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
-                    core.chain.all(&around, |m, cx| emptied |= m.fetch_response_partition(cx, request, topic, &mut partition));
+                    let around =
+                        Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
+                    core.chain.all(&around, |m, cx| {
+                        emptied |= m.fetch_response_partition(cx, request, topic, &mut partition)
+                    });
                 }
                 self.scan.emptied = emptied;
             }

@@ -38,12 +38,23 @@ impl Checkpoint {
     /// The command of Kafka's own tools that puts the group back where it was. Below the log start
     /// there is nothing to read any more: it is for a topic whose older data has been restored.
     pub fn way_back(&self, bootstrap: &str) -> String {
-        let group = self.group.as_deref().unwrap_or("<group>");
+        let group = quoted(self.group.as_deref().unwrap_or("<group>"));
+        let topic = quoted(&format!("{}:{}", self.topic, self.partition));
+        let offset = self.old;
         format!(
-            "kafka-consumer-groups.sh --bootstrap-server {bootstrap} --group {group} --topic {}:{} --reset-offsets --to-offset {} --execute",
-            self.topic, self.partition, self.old
+            "kafka-consumer-groups.sh --bootstrap-server {} --group {group} --topic {topic} --reset-offsets --to-offset {offset} --execute",
+            quoted(bootstrap)
         )
     }
+}
+
+/// A word of a shell command: group ids are free text.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Where repairs are noted.
@@ -68,7 +79,8 @@ impl Checkpoints {
 
     pub fn note(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let Some(log) = &self.log else { return Ok(()) };
-        let payload = serde_json::to_vec(checkpoint).map_err(|e| StoreError::Io { path: FILE.into(), source: e.into() })?;
+        let payload =
+            serde_json::to_vec(checkpoint).map_err(|e| StoreError::Io { path: FILE.into(), source: e.into() })?;
         log.lock().unwrap_or_else(PoisonError::into_inner).append(&payload)
     }
 }

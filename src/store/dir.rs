@@ -35,7 +35,8 @@ impl StateDir {
     /// The folder for `auto`: `/var/lib/kmend`, else the user's state folder; in it one folder for
     /// each listen address, so that several kmends on one host do not meet.
     pub fn auto(listen: &str) -> Result<StateDir, StoreError> {
-        let name: String = listen.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect();
+        let name: String =
+            listen.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect();
         let mut last = None;
         for base in bases() {
             match StateDir::open(&base.join(&name)) {

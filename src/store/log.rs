@@ -51,7 +51,9 @@ pub fn read(path: &Path, kind: u8) -> Result<Contents, StoreError> {
                 return Err(StoreError::TooNew { path: path.to_owned(), found: *format, known: FORMAT });
             }
         }
-        _ => return Err(StoreError::Foreign { path: path.to_owned() }),
+        _ => {
+            return Err(StoreError::Foreign { path: path.to_owned() });
+        }
     }
     let mut contents = Contents { sound: HEADER as u64, ..Contents::default() };
     let mut rest = bytes.get(HEADER..).unwrap_or_default();

@@ -49,12 +49,8 @@ pub fn init(log: &Log) -> Result<LogHandle, LogError> {
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => registry
-            .with(layer.with_ansi(terminal && colours_wanted()))
-            .try_init(),
-        LogFormat::Json => registry
-            .with(layer.json().flatten_event(true).with_current_span(true))
-            .try_init(),
+        LogFormat::Text => registry.with(layer.with_ansi(terminal && colours_wanted())).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_current_span(true)).try_init(),
     }
     .map_err(LogError::Twice)?;
     Ok(LogHandle { filter: handle })
@@ -67,10 +63,7 @@ pub fn colours_wanted() -> bool {
 
 /// Checks a filter without putting it in force.
 pub fn filter(level: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(level).map_err(|source| LogError::Filter {
-        level: level.to_owned(),
-        source,
-    })
+    EnvFilter::try_new(level).map_err(|source| LogError::Filter { level: level.to_owned(), source })
 }
 
 #[cfg(test)]

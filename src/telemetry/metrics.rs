@@ -6,8 +6,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 
 /// Ours carry it; `process_*` does not.
@@ -24,10 +24,7 @@ pub const COMMIT: &str = match option_env!("KMEND_BUILD_COMMIT") {
 pub fn registry() -> Registry {
     let registry = Registry::new();
     #[cfg(target_os = "linux")]
-    register(
-        &registry,
-        prometheus::process_collector::ProcessCollector::for_self(),
-    );
+    register(&registry, prometheus::process_collector::ProcessCollector::for_self());
     Family::gauge(
         &registry,
         "build_info",
@@ -67,16 +64,8 @@ impl Family {
     }
 
     /// A labelled histogram in base units, with its buckets' upper bounds.
-    pub fn histogram(
-        registry: &Registry,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> HistogramVec {
-        let options = HistogramOpts::new(name, help)
-            .namespace(PREFIX)
-            .buckets(buckets.to_vec());
+    pub fn histogram(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(name, help).namespace(PREFIX).buckets(buckets.to_vec());
         let metric = sound(HistogramVec::new(options, labels));
         register(registry, metric.clone());
         metric
@@ -111,9 +100,7 @@ impl Single {
 
     /// A histogram in base units, with its buckets' upper bounds.
     pub fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        let options = HistogramOpts::new(name, help)
-            .namespace(PREFIX)
-            .buckets(buckets.to_vec());
+        let options = HistogramOpts::new(name, help).namespace(PREFIX).buckets(buckets.to_vec());
         let metric = sound(Histogram::with_opts(options));
         register(registry, metric.clone());
         metric
@@ -147,13 +134,9 @@ mod tests {
     #[test]
     fn ours_are_prefixed_and_the_process_is_not() {
         let registry = registry();
-        Family::counter(&registry, "repairs_total", "Repairs.", &["mender"])
-            .with_label_values(&["offset_reset"])
-            .inc();
+        Family::counter(&registry, "repairs_total", "Repairs.", &["mender"]).with_label_values(&["offset_reset"]).inc();
         Single::gauge(&registry, "client_connections", "Open.").set(3);
-        let text = TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap();
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
         assert!(text.contains("kmend_repairs_total{mender=\"offset_reset\"} 1\n"));
         assert!(text.contains("kmend_client_connections 3\n"));
         assert!(text.contains("kmend_build_info{commit="));

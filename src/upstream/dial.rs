@@ -1,34 +1,179 @@
-//! Making connections.
+//! Making connections: names, TCP, TLS, in one bounded time.
 
-use super::error::{DialError, UpstreamError};
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect;
+use super::error::{DialError, Step, UpstreamError};
+use super::resolve::{Resolver, lock};
+use super::tls::{self, Tls};
 use super::transport::Transport;
 use crate::config::Config;
 use crate::config::units::HostPort;
 
-/// Makes upstream connections.
+/// How long a host that cost somebody time is refused without trying.
+const MEMORY: Duration = Duration::from_secs(1);
+
+/// A failure that came at once costs nothing to try again, and a broker may be back any moment:
+/// only slower ones are remembered.
+const SLOW: Duration = Duration::from_millis(200);
+
+const MOST_FAILURES: usize = 1024;
+
+/// Makes upstream connections. One for the process.
 #[derive(Debug)]
-pub struct Dialer {}
+pub struct Dialer {
+    settings: ArcSwap<Settings>,
+    resolver: Resolver,
+    failures: Mutex<HashMap<HostPort, Failure>>,
+    /// Where `dial_any` starts: in turn, so that load is spread.
+    turn: AtomicUsize,
+}
 
-impl Dialer {
-    pub fn new(_config: &Config) -> Result<Self, UpstreamError> {
-        Ok(Self {})
-    }
+#[derive(Debug)]
+struct Settings {
+    tls: Option<Tls>,
+    connect_timeout: Duration,
+}
 
-    pub async fn dial(&self, address: &HostPort) -> Result<Transport, DialError> {
-        let stream = tokio::net::TcpStream::connect((address.host.as_str(), address.port))
-            .await
-            .map_err(|source| DialError::Tcp {
-                address: address.clone(),
-                source,
-            })?;
-        Ok(Transport::Plain(stream))
-    }
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    reason: String,
+}
 
-    pub async fn dial_any(
-        &self,
-        addresses: &[HostPort],
-    ) -> Result<(Transport, HostPort), DialError> {
-        let address = addresses.first().ok_or(DialError::NoAddress)?;
-        Ok((self.dial(address).await?, address.clone()))
+impl Settings {
+    fn new(config: &Config) -> Result<Self, UpstreamError> {
+        let tls = &config.upstream.tls;
+        Ok(Self {
+            tls: tls.enabled.then(|| Tls::new(tls)).transpose()?,
+            connect_timeout: config.upstream.connect_timeout.0,
+        })
     }
 }
+
+impl Dialer {
+    /// Reads the certificates; fails where TLS could never work.
+    pub fn new(config: &Config) -> Result<Self, UpstreamError> {
+        Ok(Self {
+            settings: ArcSwap::from_pointee(Settings::new(config)?),
+            resolver: Resolver::default(),
+            failures: Mutex::default(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// Reads settings and certificates again for connections from now on; on an error nothing
+    /// changes. What the names resolved to is kept.
+    pub fn reload(&self, config: &Config) -> Result<(), UpstreamError> {
+        self.settings.store(Arc::new(Settings::new(config)?));
+        lock(&self.failures).clear();
+        Ok(())
+    }
+
+    /// A connection to this address.
+    pub async fn dial(&self, address: &HostPort) -> Result<Transport, DialError> {
+        self.refuse_recent(address)?;
+        let start = Instant::now();
+        let result = self.attempt(address, start).await;
+        if let Err(error) = &result
+            && start.elapsed() >= SLOW
+        {
+            self.remember(address, super::chain(error));
+        }
+        result
+    }
+
+    /// A connection to one of these, tried in turn; says to which. The error is that of the last
+    /// address that was really tried.
+    pub async fn dial_any(&self, addresses: &[HostPort]) -> Result<(Transport, HostPort), DialError> {
+        let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut failure = DialError::NoAddress;
+        for step in 0..addresses.len() {
+            let index = start.wrapping_add(step) % addresses.len();
+            let Some(address) = addresses.get(index) else {
+                continue;
+            };
+            match self.dial(address).await {
+                Ok(transport) => return Ok((transport, address.clone())),
+                Err(error) => {
+                    tracing::debug!(error = super::chain(&error), "an upstream address failed");
+                    let tried = !matches!(error, DialError::Recent { .. });
+                    if tried || matches!(failure, DialError::NoAddress) {
+                        failure = error;
+                    }
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    async fn attempt(&self, address: &HostPort, start: Instant) -> Result<Transport, DialError> {
+        let settings = self.settings.load_full();
+        let limit = Limit { address, after: settings.connect_timeout, deadline: start + settings.connect_timeout };
+        let resolve = self.resolver.resolve(address);
+        let found = limit
+            .hold(Step::Dns, resolve)
+            .await?
+            .map_err(|source| DialError::Dns { address: address.clone(), source })?;
+        let stream = limit
+            .hold(Step::Tcp, connect::connect(&found))
+            .await?
+            .map_err(|source| DialError::Tcp { address: address.clone(), source })?;
+        let Some(tls) = &settings.tls else {
+            return Ok(Transport::Plain(stream));
+        };
+        let stream = limit
+            .hold(Step::Tls, tls.connect(&address.host, stream))
+            .await?
+            .map_err(|source| DialError::Tls { address: address.clone(), hint: tls::hint(&source), source })?;
+        Ok(Transport::Tls(Box::new(stream)))
+    }
+
+    fn refuse_recent(&self, address: &HostPort) -> Result<(), DialError> {
+        let mut failures = lock(&self.failures);
+        let Some(failure) = failures.get(address) else {
+            return Ok(());
+        };
+        if failure.at.elapsed() >= MEMORY {
+            failures.remove(address);
+            return Ok(());
+        }
+        Err(DialError::Recent { address: address.clone(), reason: failure.reason.clone() })
+    }
+
+    fn remember(&self, address: &HostPort, reason: String) {
+        let mut failures = lock(&self.failures);
+        if failures.len() >= MOST_FAILURES {
+            failures.clear();
+        }
+        let at = Instant::now();
+        failures.insert(address.clone(), Failure { at, reason });
+    }
+}
+
+/// The time that all steps together may take.
+struct Limit<'a> {
+    address: &'a HostPort,
+    after: Duration,
+    deadline: Instant,
+}
+
+impl Limit<'_> {
+    async fn hold<F: Future>(&self, step: Step, work: F) -> Result<F::Output, DialError> {
+        timeout_at(self.deadline, work).await.map_err(|_| DialError::Timeout {
+            address: self.address.clone(),
+            step,
+            after: self.after,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -51,11 +51,7 @@ pub enum DialError {
         source: io::Error,
     },
     #[error("{address}: {step} took longer than upstream.connect_timeout ({after:?})")]
-    Timeout {
-        address: HostPort,
-        step: Step,
-        after: Duration,
-    },
+    Timeout { address: HostPort, step: Step, after: Duration },
     /// It failed less than a second ago, and is not tried again yet.
     #[error("{address}: failed a moment ago ({reason})")]
     Recent { address: HostPort, reason: String },
@@ -98,11 +94,7 @@ pub enum UpstreamError {
         source: rustls::pki_types::pem::Error,
     },
     #[error("upstream.tls.{key}: {} holds no {wanted}", path.display())]
-    Empty {
-        key: &'static str,
-        path: PathBuf,
-        wanted: &'static str,
-    },
+    Empty { key: &'static str, path: PathBuf, wanted: &'static str },
     #[error(
         "upstream.tls.enabled: no certificate authority to trust: this system has none \
          (install ca-certificates or set SSL_CERT_FILE) and upstream.tls.ca_file is not set"
@@ -122,4 +114,20 @@ pub enum UpstreamError {
     ServerName(String),
     #[error("upstream.tls: no TLS version in common with this build")]
     Versions(#[source] rustls::Error),
+}
+
+/// An error with its sources in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let said = source.to_string();
+        // Wrappers repeat what they wrap.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = source.source();
+    }
+    text
 }

@@ -154,7 +154,9 @@ mod tests {
     fn agrees_with_kafka_protocol_on_headers() {
         use kafka_protocol::messages::ApiKey as Theirs;
         for key in 0..=92i16 {
-            let Ok(theirs) = Theirs::try_from(key) else { continue };
+            let Ok(theirs) = Theirs::try_from(key) else {
+                continue;
+            };
             let ours = ApiKey(key);
             if ours.name().is_none() {
                 continue; // spoken between brokers and controllers only
@@ -163,7 +165,11 @@ mod tests {
                 if !(theirs.valid_versions().min..=theirs.valid_versions().max).contains(&version) {
                     continue;
                 }
-                assert_eq!(theirs.request_header_version(version) == 2, ours.is_flexible(version), "{theirs:?} {version}");
+                assert_eq!(
+                    theirs.request_header_version(version) == 2,
+                    ours.is_flexible(version),
+                    "{theirs:?} {version}"
+                );
                 assert_eq!(
                     theirs.response_header_version(version) == 1,
                     ours.response_header_has_tags(version),

@@ -8,7 +8,9 @@ pub const PREFIX: usize = 4;
 /// Why a length prefix cannot start a frame. A broker closes the connection on each of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
-    #[error("looks like a TLS handshake on a plaintext listener: switch TLS off in the client (security.protocol), or point it at a TLS listener")]
+    #[error(
+        "looks like a TLS handshake on a plaintext listener: switch TLS off in the client (security.protocol), or point it at a TLS listener"
+    )]
     Tls,
     #[error("looks like an HTTP request on a Kafka listener")]
     Http,

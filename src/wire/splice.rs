@@ -55,7 +55,9 @@ pub struct Addresses {
 
 impl Visitor for Addresses {
     fn fixed(&mut self, mark: Mark, at: usize, bytes: &mut [u8]) {
-        let Some(value) = bytes.first_chunk::<4>().map(|b| i32::from_be_bytes(*b)) else { return };
+        let Some(value) = bytes.first_chunk::<4>().map(|b| i32::from_be_bytes(*b)) else {
+            return;
+        };
         if mark == mark::NODE_ID {
             self.id = value;
         } else if mark == mark::PORT

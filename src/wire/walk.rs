@@ -149,12 +149,16 @@ impl Walker {
     /// Walks on over `buf`, whose first byte is at [`at`](Self::at).
     pub fn step<V: Visitor + ?Sized>(&mut self, buf: &mut [u8], visitor: &mut V) -> Result<Progress, WalkError> {
         let usable = buf.len().min(self.end.saturating_sub(self.at));
-        let Some(buf) = buf.get_mut(..usable) else { return Err(WalkError::Short(self.at)) };
+        let Some(buf) = buf.get_mut(..usable) else {
+            return Err(WalkError::Short(self.at));
+        };
         let mut pos = 0;
         loop {
             if self.skip > 0 {
                 let n = self.skip.min(buf.len() - pos);
-                if self.blank && let Some(hidden) = buf.get_mut(pos..pos + n) {
+                if self.blank
+                    && let Some(hidden) = buf.get_mut(pos..pos + n)
+                {
                     hidden.fill(0);
                 }
                 self.skip -= n;
@@ -172,7 +176,9 @@ impl Walker {
                     Err(WalkError::Trailing(self.at))
                 };
             }
-            let Some(rest) = buf.get_mut(pos..) else { return Err(WalkError::Short(self.at)) };
+            let Some(rest) = buf.get_mut(pos..) else {
+                return Err(WalkError::Short(self.at));
+            };
             match self.unit(rest, visitor)? {
                 Unit::Took(n) => {
                     self.at += n;
@@ -219,7 +225,9 @@ impl Walker {
                 self.pass(0, *len)
             }
             Op::Fixed { mark, len } => {
-                let Some(bytes) = buf.get_mut(..*len) else { return Ok(Unit::Need(*len)) };
+                let Some(bytes) = buf.get_mut(..*len) else {
+                    return Ok(Unit::Need(*len));
+                };
                 v.fixed(*mark, self.at, bytes);
                 self.next();
                 Ok(Unit::Took(*len))
@@ -259,7 +267,12 @@ impl Walker {
     }
 
     /// A count or length at the start of `buf`: `(value, bytes)`; `None` for null.
-    fn length(&self, buf: &[u8], compact: bool, narrow: bool) -> Result<Result<(Option<usize>, usize), usize>, WalkError> {
+    fn length(
+        &self,
+        buf: &[u8],
+        compact: bool,
+        narrow: bool,
+    ) -> Result<Result<(Option<usize>, usize), usize>, WalkError> {
         if compact {
             return match varint::read(buf) {
                 Uvarint::Value(v, n) => Ok(Ok(((v as usize).checked_sub(1), n))),
@@ -268,10 +281,14 @@ impl Walker {
             };
         }
         let (value, n) = if narrow {
-            let Some(b) = buf.first_chunk::<2>() else { return Ok(Err(2)) };
+            let Some(b) = buf.first_chunk::<2>() else {
+                return Ok(Err(2));
+            };
             (i32::from(i16::from_be_bytes(*b)), 2)
         } else {
-            let Some(b) = buf.first_chunk::<4>() else { return Ok(Err(4)) };
+            let Some(b) = buf.first_chunk::<4>() else {
+                return Ok(Err(4));
+            };
             (i32::from_be_bytes(*b), 4)
         };
         match value {
@@ -280,7 +297,13 @@ impl Walker {
         }
     }
 
-    fn string<V: Visitor + ?Sized>(&mut self, buf: &mut [u8], mark: Mark, compact: bool, v: &mut V) -> Result<Unit, WalkError> {
+    fn string<V: Visitor + ?Sized>(
+        &mut self,
+        buf: &mut [u8],
+        mark: Mark,
+        compact: bool,
+        v: &mut V,
+    ) -> Result<Unit, WalkError> {
         let (len, n) = match self.length(buf, compact, true)? {
             Ok(found) => found,
             Err(need) => return Ok(Unit::Need(need)),
@@ -293,7 +316,9 @@ impl Walker {
             self.next();
             return self.pass(n, size);
         }
-        let Some(bytes) = buf.get(n..n + size) else { return Ok(Unit::Need(n + size)) };
+        let Some(bytes) = buf.get(n..n + size) else {
+            return Ok(Unit::Need(n + size));
+        };
         v.string(mark, self.at, len.map(|_| bytes));
         self.next();
         Ok(Unit::Took(n + size))
@@ -375,7 +400,9 @@ impl Walker {
             .find(|k| left.checked_sub(3 + k).is_some_and(|size| varint::len(size as u32) <= *k))
             .ok_or(WalkError::Length(self.at))?;
         let size = left - 3 - k;
-        let Some(head) = buf.get_mut(..3 + k) else { return Ok(Unit::Need(3 + k)) };
+        let Some(head) = buf.get_mut(..3 + k) else {
+            return Ok(Unit::Need(3 + k));
+        };
         head.copy_from_slice(&[1, 1, UNKNOWN_TAG, 0, 0, 0, 0, 0][..3 + k]);
         if let Some(number) = head.get_mut(3..) {
             varint::write_padded(number, size as u32);
@@ -400,7 +427,11 @@ impl Walker {
             if count as usize > self.left() {
                 return Err(WalkError::Length(self.at));
             }
-            if count == 0 { self.next() } else { self.tags = Some(count) }
+            if count == 0 {
+                self.next()
+            } else {
+                self.tags = Some(count)
+            }
             return Ok(Unit::Took(n));
         };
         let (tag, a) = match number(self.at, buf)? {
@@ -438,7 +469,9 @@ pub fn whole<V: Visitor + ?Sized>(
 ) -> Result<(), WalkError> {
     let end = frame.len();
     let mut walker = Walker::new(layout, body, end);
-    let Some(bytes) = frame.get_mut(body..) else { return Err(WalkError::Short(end)) };
+    let Some(bytes) = frame.get_mut(body..) else {
+        return Err(WalkError::Short(end));
+    };
     match walker.step(bytes, visitor)?.need {
         None => Ok(()),
         Some(_) => Err(WalkError::Short(end)),
@@ -455,7 +488,9 @@ pub fn front<V: Visitor + ?Sized>(
     visitor: &mut V,
 ) -> Result<Result<usize, usize>, WalkError> {
     let mut walker = Walker::new(layout, body, end);
-    let Some(bytes) = frame.get_mut(body..) else { return Ok(Err(body)) };
+    let Some(bytes) = frame.get_mut(body..) else {
+        return Ok(Err(body));
+    };
     match walker.step(bytes, visitor) {
         Ok(Progress { consumed, need: Some(need) }) => Ok(Err(body + consumed + need)),
         Ok(Progress { need: None, .. }) => Ok(Ok(end)),

@@ -42,7 +42,9 @@ fn matrix() {
             threads.spawn(|| {
                 loop {
                     let cell = next.lock().unwrap_or_else(|e| e.into_inner()).next().copied();
-                    let Some((client, reset, scenario)) = cell else { break };
+                    let Some((client, reset, scenario)) = cell else {
+                        break;
+                    };
                     let direct = cell_text(|| case::direct(kafka(), client, reset, scenario));
                     let mended = cell_text(|| case::mended(kafka(), client, reset, scenario));
                     println!("{client} {reset} {scenario:?}: directly {direct}; through kmend {mended}");

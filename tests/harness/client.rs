@@ -46,9 +46,22 @@ impl Opts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Ready,
-    Handled { topic: String, partition: i32, offset: i64, key: String },
-    Sent { topic: String, partition: i32, offset: i64 },
-    Committed { topic: String, partition: i32, offset: i64 },
+    Handled {
+        topic: String,
+        partition: i32,
+        offset: i64,
+        key: String,
+    },
+    Sent {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    Committed {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
     /// An error that the app could see.
     Err(String),
     /// The app's last word: an error that ended it.
@@ -272,7 +285,9 @@ fn command(name: &str) -> Vec<String> {
             all.extend([format!("{}:{}", at("classes"), at("libs/*")), "App".into()]);
             all
         }
-        "librdkafka" | "aiokafka" | "kafka-python" => vec![at("venv/bin/python"), "-u".into(), source("app.py")],
+        "librdkafka" | "aiokafka" | "kafka-python" => {
+            vec![at("venv/bin/python"), "-u".into(), source("app.py")]
+        }
         "franz-go" | "sarama" => vec![at("app")],
         "kafkajs" => vec![at("node"), at("app.js")],
         other => panic!("no client named {other}"),

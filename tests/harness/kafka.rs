@@ -248,8 +248,7 @@ fn write_properties(kafka: &Kafka, id: u32) {
     let (spec, host) = (&kafka.spec, kafka.spec.host);
     let nodes = kafka.lock();
     let node = nodes.iter().find(|n| n.id == id).expect("a node of this cluster");
-    let voters: Vec<String> =
-        nodes.iter().filter_map(|n| Some(format!("{}@{host}:{}", n.id, n.controller?))).collect();
+    let voters: Vec<String> = nodes.iter().filter_map(|n| Some(format!("{}@{host}:{}", n.id, n.controller?))).collect();
     let outside = if spec.sasl { "SASL_PLAINTEXT" } else { "PLAINTEXT" };
     let own = format!("CLIENT://{host}:{},INNER://{host}:{}", node.client, node.inner);
     let copies = spec.nodes.min(3);

@@ -84,8 +84,12 @@ pub fn http_get(address: &str, path: &str) -> Option<(u16, String)> {
 fn dechunk(mut body: &str) -> String {
     let mut out = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {
-        let Ok(size) = usize::from_str_radix(size.trim(), 16) else { break };
-        let Some(chunk) = rest.get(..size).filter(|c| !c.is_empty()) else { break };
+        let Ok(size) = usize::from_str_radix(size.trim(), 16) else {
+            break;
+        };
+        let Some(chunk) = rest.get(..size).filter(|c| !c.is_empty()) else {
+            break;
+        };
         out.push_str(chunk);
         body = rest[size..].trim_start_matches("\r\n");
     }

@@ -82,19 +82,14 @@ impl Scalar {
     fn read<T: DeserializeOwned>(self) -> Result<Auto<T>, String> {
         let read: Result<T, ValueError> = match &self {
             Self::Text(text) if text == "auto" => return Ok(Auto::Auto),
-            Self::Text(text) => {
-                T::deserialize(text.as_str().into_deserializer()).or_else(|error| {
-                    text.parse::<u64>()
-                        .map_err(|_| error)
-                        .and_then(|number| T::deserialize(number.into_deserializer()))
-                })
-            }
+            Self::Text(text) => T::deserialize(text.as_str().into_deserializer()).or_else(|error| {
+                text.parse::<u64>().map_err(|_| error).and_then(|number| T::deserialize(number.into_deserializer()))
+            }),
             Self::Unsigned(number) => T::deserialize((*number).into_deserializer()),
             Self::Signed(number) => T::deserialize((*number).into_deserializer()),
             Self::Bool(value) => T::deserialize((*value).into_deserializer()),
         };
-        read.map(Auto::Set)
-            .map_err(|error| format!("{error}, or `auto`"))
+        read.map(Auto::Set).map_err(|error| format!("{error}, or `auto`"))
     }
 }
 
@@ -138,24 +133,15 @@ mod tests {
         assert_eq!(read::<u16>("\"auto\""), Ok(Auto::Auto));
         assert_eq!(read::<u16>("9093"), Ok(Auto::Set(9093)));
         assert_eq!(read::<u16>("\"9093\""), Ok(Auto::Set(9093)));
-        assert_eq!(
-            read::<ByteSize>("\"1MiB\""),
-            Ok(Auto::Set(ByteSize::mib(1)))
-        );
+        assert_eq!(read::<ByteSize>("\"1MiB\""), Ok(Auto::Set(ByteSize::mib(1))));
         assert_eq!(read::<ByteSize>("10"), Ok(Auto::Set(ByteSize(10))));
         assert_eq!(read::<String>("\"host\""), Ok(Auto::Set("host".into())));
-        assert_eq!(
-            read::<HostPort>("\"a:1\""),
-            Ok(Auto::Set(HostPort::new("a", 1)))
-        );
+        assert_eq!(read::<HostPort>("\"a:1\""), Ok(Auto::Set(HostPort::new("a", 1))));
     }
 
     #[test]
     fn says_that_auto_would_be_valid_too() {
         let error = read::<u16>("\"many\"").unwrap_err();
-        assert!(
-            error.contains("expected u16, or `auto`"),
-            "unexpected: {error}"
-        );
+        assert!(error.contains("expected u16, or `auto`"), "unexpected: {error}");
     }
 }

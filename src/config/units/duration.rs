@@ -32,13 +32,7 @@ impl From<Duration> for std::time::Duration {
 const VALID: &str = "a duration such as 500ms, 5s, 11m or 2h";
 
 /// Units in milliseconds, from the largest to the smallest: printing takes the first that divides.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 impl FromStr for Duration {
     type Err = String;
@@ -50,9 +44,7 @@ impl FromStr for Duration {
             return Ok(Self(std::time::Duration::ZERO));
         }
         if unit.is_empty() && !number.is_empty() {
-            return Err(format!(
-                "`{text}` has no unit: expected {VALID} (perhaps {number}s)"
-            ));
+            return Err(format!("`{text}` has no unit: expected {VALID} (perhaps {number}s)"));
         }
         let factor = UNITS
             .iter()
@@ -60,9 +52,7 @@ impl FromStr for Duration {
             .map(|(_, factor)| *factor)
             .ok_or_else(|| format!("`{text}` is not {VALID}"))?;
         let milliseconds = if number.contains('.') {
-            let value: f64 = number
-                .parse()
-                .map_err(|_| format!("`{text}` is not {VALID}"))?;
+            let value: f64 = number.parse().map_err(|_| format!("`{text}` is not {VALID}"))?;
             (value * factor as f64).round() as u64
         } else {
             number

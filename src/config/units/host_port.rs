@@ -20,10 +20,7 @@ pub struct HostPort {
 
 impl HostPort {
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self {
-            host: host.into(),
-            port,
-        }
+        Self { host: host.into(), port }
     }
 
     /// The host as an address, where it is one.
@@ -69,12 +66,8 @@ impl FromStr for HostPort {
             ));
         }
         let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => rest
-                .split_once("]:")
-                .ok_or_else(|| format!("`{text}` is not {VALID}"))?,
-            None => text
-                .rsplit_once(':')
-                .ok_or_else(|| format!("`{text}` has no port: expected {VALID}"))?,
+            Some(rest) => rest.split_once("]:").ok_or_else(|| format!("`{text}` is not {VALID}"))?,
+            None => text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port: expected {VALID}"))?,
         };
         if host.contains(':') && !text.starts_with('[') {
             return Err(format!("`{text}` is not {VALID}"));
@@ -82,15 +75,12 @@ impl FromStr for HostPort {
         if host.is_empty() {
             return Err(format!("`{text}` has no host: expected {VALID}"));
         }
-        if host
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || "/,@[]\"".contains(c))
-        {
+        if host.chars().any(|c| c.is_whitespace() || c.is_control() || "/,@[]\"".contains(c)) {
             return Err(format!("`{text}` is not {VALID}"));
         }
-        let port = port.parse::<u16>().map_err(|_| {
-            format!("`{text}` has the port `{port}`: expected a number up to 65535")
-        })?;
+        let port = port
+            .parse::<u16>()
+            .map_err(|_| format!("`{text}` has the port `{port}`: expected a number up to 65535"))?;
         Ok(Self::new(host, port))
     }
 }
@@ -123,9 +113,7 @@ pub fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Hos
         }
 
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            text.split(',')
-                .map(|part| part.parse().map_err(E::custom))
-                .collect()
+            text.split(',').map(|part| part.parse().map_err(E::custom)).collect()
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -161,12 +149,7 @@ mod tests {
 
     #[test]
     fn reads_and_prints_the_same_text() {
-        for text in [
-            "kafka-0.kafka:9092",
-            "127.0.0.1:0",
-            "[::1]:9092",
-            "[fe80::1%eth0]:1",
-        ] {
+        for text in ["kafka-0.kafka:9092", "127.0.0.1:0", "[::1]:9092", "[fe80::1%eth0]:1"] {
             assert_eq!(text.parse::<HostPort>().unwrap().to_string(), text);
         }
         assert_eq!("[::1]:9092".parse(), Ok(HostPort::new("::1", 9092)));
@@ -194,12 +177,7 @@ mod tests {
 
     #[test]
     fn knows_loopback() {
-        for text in [
-            "localhost:1",
-            "127.3.2.1:1",
-            "[::1]:1",
-            "[::ffff:127.0.0.1]:1",
-        ] {
+        for text in ["localhost:1", "127.3.2.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(text.parse::<HostPort>().unwrap().is_loopback(), "{text}");
         }
         assert!(!HostPort::new("0.0.0.0", 1).is_loopback());

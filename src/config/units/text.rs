@@ -6,9 +6,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 /// Splits `100MiB` into its number and its unit.
 pub(super) fn split_number(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number, unit.trim())
 }

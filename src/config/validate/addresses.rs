@@ -51,10 +51,7 @@ fn listen(config: &Config, findings: &mut Findings<'_>) {
         if meets(address, &config.admin.address) {
             findings.add(
                 "admin.address",
-                format!(
-                    "{} is taken by listen.address {address}: choose another port",
-                    config.admin.address
-                ),
+                format!("{} is taken by listen.address {address}: choose another port", config.admin.address),
             );
         }
     }
@@ -113,15 +110,9 @@ fn advertised_host(config: &Config, findings: &mut Findings<'_>) {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let ip = bare.parse::<std::net::IpAddr>().ok();
     if ip.is_some_and(|ip| ip.is_unspecified()) {
-        findings.add(
-            key,
-            format!("clients cannot connect to {host}: expected a name or an address of this host"),
-        );
+        findings.add(key, format!("clients cannot connect to {host}: expected a name or an address of this host"));
     } else if ip.is_none() && host.contains(':') {
-        findings.add(
-            key,
-            format!("`{host}` has a port: expected only a host, the ports are kmend's own"),
-        );
+        findings.add(key, format!("`{host}` has a port: expected only a host, the ports are kmend's own"));
     } else if host.is_empty() || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
         findings.add(key, format!("`{host}` is not a host name or an address"));
     }
@@ -130,10 +121,7 @@ fn advertised_host(config: &Config, findings: &mut Findings<'_>) {
 pub(super) fn notes(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     if config.admin.expose == Expose::All && !config.admin.address.is_loopback() {
-        notes.push(format!(
-            "admin.expose: all on {}: whoever reaches it sees the whole status",
-            config.admin.address
-        ));
+        notes.push(format!("admin.expose: all on {}: whoever reaches it sees the whole status", config.admin.address));
     }
     notes
 }
@@ -147,18 +135,13 @@ fn meets(listen: &HostPort, other: &HostPort) -> bool {
     let local = |address: &HostPort| address.is_loopback() || address.is_unspecified();
     let is_name = |address: &HostPort| address.ip().is_none();
     match (listen.ip(), other.ip()) {
-        (Some(a), Some(b)) if !a.is_unspecified() && !b.is_unspecified() => {
-            a.to_canonical() == b.to_canonical()
-        }
+        (Some(a), Some(b)) if !a.is_unspecified() && !b.is_unspecified() => a.to_canonical() == b.to_canonical(),
         _ if name(listen) == name(other) => true,
         // `localhost` and a wildcard stand for loopback addresses of both families.
         _ => {
             local(listen)
                 && local(other)
-                && (is_name(listen)
-                    || is_name(other)
-                    || listen.is_unspecified()
-                    || other.is_unspecified())
+                && (is_name(listen) || is_name(other) || listen.is_unspecified() || other.is_unspecified())
         }
     }
 }

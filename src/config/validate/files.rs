@@ -9,23 +9,18 @@ use crate::config::model::Config;
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     let tls = &config.upstream.tls;
     match (&tls.cert_file, &tls.key_file) {
-        (Some(_), None) => findings.add(
-            "upstream.tls.cert_file",
-            "a client certificate needs its key: set upstream.tls.key_file too",
-        ),
-        (None, Some(_)) => findings.add(
-            "upstream.tls.key_file",
-            "a key without its certificate: set upstream.tls.cert_file too",
-        ),
+        (Some(_), None) => {
+            findings.add("upstream.tls.cert_file", "a client certificate needs its key: set upstream.tls.key_file too")
+        }
+        (None, Some(_)) => {
+            findings.add("upstream.tls.key_file", "a key without its certificate: set upstream.tls.cert_file too")
+        }
         _ => {}
     }
     if let Some(name) = &tls.server_name
         && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
     {
-        findings.add(
-            "upstream.tls.server_name",
-            format!("`{name}` is not a host name or an address"),
-        );
+        findings.add("upstream.tls.server_name", format!("`{name}` is not a host name or an address"));
     }
     if !tls.enabled {
         return;
@@ -45,10 +40,9 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
 fn readable(key: &str, file: &Path, findings: &mut Findings<'_>) {
     let opened = File::open(file).and_then(|file| file.metadata());
     match opened {
-        Ok(metadata) if metadata.is_dir() => findings.add(
-            key,
-            format!("{} is a folder, expected a PEM file", file.display()),
-        ),
+        Ok(metadata) if metadata.is_dir() => {
+            findings.add(key, format!("{} is a folder, expected a PEM file", file.display()))
+        }
         Ok(_) => {}
         Err(error) => findings.add(key, format!("{} cannot be read: {error}", file.display())),
     }

@@ -30,9 +30,7 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
     let mut notes: Vec<_> = modes
         .into_iter()
         .filter(|(_, mode)| *mode != Mode::Off)
-        .map(|(mender, _)| {
-            format!("menders.{mender} has no effect: this mender is not in this version")
-        })
+        .map(|(mender, _)| format!("menders.{mender} has no effect: this mender is not in this version"))
         .collect();
     let sasl = &config.upstream.sasl;
     if sasl.mechanism.is_none() && (sasl.username.is_some() || sasl.password_file.is_some()) {

@@ -27,10 +27,7 @@ impl Findings<'_> {
 
 /// Everything that is wrong.
 pub(super) fn problems(config: &Config, provenance: &Provenance) -> Vec<Problem> {
-    let mut findings = Findings {
-        provenance,
-        problems: Vec::new(),
-    };
+    let mut findings = Findings { provenance, problems: Vec::new() };
     addresses::check(config, &mut findings);
     files::check(config, &mut findings);
     later::check(config, &mut findings);

@@ -28,26 +28,11 @@ fn durations(config: &Config, findings: &mut Findings<'_>) {
         ("upstream.connect_timeout", config.upstream.connect_timeout),
         ("limits.handshake_timeout", config.limits.handshake_timeout),
         ("limits.idle_timeout", config.limits.idle_timeout),
-        (
-            "menders.partition_discovery.interval",
-            menders.partition_discovery.interval,
-        ),
-        (
-            "menders.commit_buffer.max_age",
-            menders.commit_buffer.max_age,
-        ),
-        (
-            "menders.commit_buffer.write_behind.interval",
-            menders.commit_buffer.write_behind.interval,
-        ),
-        (
-            "menders.assignment_watchdog.after",
-            menders.assignment_watchdog.after,
-        ),
-        (
-            "menders.assignment_watchdog.stalled_after",
-            menders.assignment_watchdog.stalled_after,
-        ),
+        ("menders.partition_discovery.interval", menders.partition_discovery.interval),
+        ("menders.commit_buffer.max_age", menders.commit_buffer.max_age),
+        ("menders.commit_buffer.write_behind.interval", menders.commit_buffer.write_behind.interval),
+        ("menders.assignment_watchdog.after", menders.assignment_watchdog.after),
+        ("menders.assignment_watchdog.stalled_after", menders.assignment_watchdog.stalled_after),
     ];
     // Not `shutdown`: zero is a choice there, do not wait.
     for (key, duration) in durations {
@@ -63,13 +48,7 @@ fn limits(config: &Config, findings: &mut Findings<'_>) {
         findings.add("limits.max_connections", "expected at least 1, or `auto`");
     }
     if limits.max_frame.0 == 0 || limits.max_frame > LONGEST_FRAME {
-        findings.add(
-            "limits.max_frame",
-            format!(
-                "{}: expected more than 0 and less than 2GiB",
-                limits.max_frame
-            ),
-        );
+        findings.add("limits.max_frame", format!("{}: expected more than 0 and less than 2GiB", limits.max_frame));
     }
     // Below this not even a group's requests fit.
     let least = ByteSize::kib(64);
@@ -87,10 +66,7 @@ fn limits(config: &Config, findings: &mut Findings<'_>) {
     {
         findings.add(
             "limits.memory",
-            format!(
-                "{memory}: expected at least limits.max_whole_frame ({})",
-                limits.max_whole_frame
-            ),
+            format!("{memory}: expected at least limits.max_whole_frame ({})", limits.max_whole_frame),
         );
     }
 }

@@ -139,12 +139,18 @@ impl Chase {
 
     /// The leader's answer. `Some`: the error is to pass, for this reason.
     pub fn told(&mut self, offset: Option<i64>, is_start: bool, now: Instant) -> Option<Outcome> {
-        let Phase::Asking(missing) = self.phase else { return None };
+        let Phase::Asking(missing) = self.phase else {
+            return None;
+        };
         let Some(offset) = offset else {
             self.give_up(now);
             return Some(Outcome::Unknown);
         };
-        if is_start { self.start = Some(offset) } else { self.end = Some(offset) }
+        if is_start {
+            self.start = Some(offset)
+        } else {
+            self.end = Some(offset)
+        }
         if missing > 1 {
             self.phase = Phase::Asking(missing - 1);
             return None;
@@ -181,7 +187,9 @@ impl Chase {
     /// The answer to a request has been read to its end. `Some((x, e))`: the broker serves E, and
     /// this is the first time.
     pub fn on_response_end(&mut self, seq: u64, full: bool) -> Option<(i64, i64)> {
-        let Phase::Target { to, .. } = self.phase else { return None };
+        let Phase::Target { to, .. } = self.phase else {
+            return None;
+        };
         // An incremental answer leaves out what has nothing new.
         let served = self.served == Some(seq) || (!full && self.failed != Some(seq));
         if self.confirmed || !served || self.applied.is_none_or(|first| seq < first) {

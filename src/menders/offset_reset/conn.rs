@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::Shared;
 use super::chase::{Chase, OnError, PATIENCE, Phase};
 use super::headroom::{EVERY, Watched};
 use super::ledger::Skip;
@@ -11,7 +12,6 @@ use super::lift::Lifts;
 use super::listed::Asked as AskedOffsets;
 use super::metrics::Outcome;
 use super::rules::Rule;
-use super::Shared;
 use crate::config::model::{Mode, ResetPolicy};
 use crate::mend::{Asked, ConnMender, Cx, FetchRequest, Injected, Topic, Verdict};
 use crate::wire::api::ApiKey;
@@ -32,10 +32,21 @@ pub(super) type Key = (u32, i32);
 /// What an injected request asks.
 #[derive(Debug)]
 enum Ask {
-    Name { topic: u32 },
-    Offsets { topic: u32, partitions: Vec<i32>, is_start: bool, version: i16 },
+    Name {
+        topic: u32,
+    },
+    Offsets {
+        topic: u32,
+        partitions: Vec<i32>,
+        is_start: bool,
+        version: i16,
+    },
     /// For an OffsetFetch, or for another connection of the client.
-    Starts { topic: Arc<str>, partitions: Vec<i32>, version: i16 },
+    Starts {
+        topic: Arc<str>,
+        partitions: Vec<i32>,
+        version: i16,
+    },
     CloseSession,
 }
 
@@ -74,7 +85,14 @@ impl OnConnection {
         self.shared.rules.load().rule(topic, &cx.conn.client_id, group.as_deref())
     }
 
-    fn inject(&mut self, cx: &mut Cx<'_>, ask: Ask, api: ApiKey, version: i16, body: Result<Vec<u8>, ask::CodecError>) -> bool {
+    fn inject(
+        &mut self,
+        cx: &mut Cx<'_>,
+        ask: Ask,
+        api: ApiKey,
+        version: i16,
+        body: Result<Vec<u8>, ask::CodecError>,
+    ) -> bool {
         let body = match body {
             Ok(body) => body,
             Err(error) => {
@@ -113,13 +131,20 @@ impl OnConnection {
             let chase = Chase::new(x, rule.policy, rule.explicit, request.isolation, cx.now);
             self.chases.insert(key, chase);
         }
-        let Some(chase) = self.chases.get_mut(&key) else { return false };
+        let Some(chase) = self.chases.get_mut(&key) else {
+            return false;
+        };
         match chase.on_error(request.seq, cx.now) {
             OnError::Empty => true,
             OnError::Pass => false,
             OnError::GiveUp(outcome) => {
                 self.shared.metrics.outcome(outcome);
-                tracing::warn!(topic = topic.name.as_deref().unwrap_or("?"), partition, ?x, "the log start moves faster than the client; its error passes");
+                tracing::warn!(
+                    topic = topic.name.as_deref().unwrap_or("?"),
+                    partition,
+                    ?x,
+                    "the log start moves faster than the client; its error passes"
+                );
                 false
             }
         }
@@ -131,13 +156,18 @@ impl OnConnection {
         }
         self.observed.insert(key, x);
         self.shared.metrics.outcome(Outcome::Observed);
-        tracing::warn!(topic = topic.name.as_deref().unwrap_or("?"), partition = key.1, position = x,
-            "position out of range; in mode `repair` it would be reset if it is below the log start");
+        tracing::warn!(
+            topic = topic.name.as_deref().unwrap_or("?"),
+            partition = key.1,
+            position = x,
+            "position out of range; in mode `repair` it would be reset if it is below the log start"
+        );
     }
 
     /// Asks the leader about every partition that is new.
     fn ask_about_new(&mut self, cx: &mut Cx<'_>) {
-        let mut topics: Vec<u32> = self.chases.iter().filter(|(_, c)| c.phase == Phase::New).map(|(k, _)| k.0).collect();
+        let mut topics: Vec<u32> =
+            self.chases.iter().filter(|(_, c)| c.phase == Phase::New).map(|(k, _)| k.0).collect();
         topics.sort_unstable();
         topics.dedup();
         for topic in topics {
@@ -146,7 +176,9 @@ impl OnConnection {
     }
 
     fn ask_about(&mut self, cx: &mut Cx<'_>, number: u32) {
-        let Some(topic) = cx.fetch.topic(number).cloned() else { return };
+        let Some(topic) = cx.fetch.topic(number).cloned() else {
+            return;
+        };
         let name = topic.name.clone().or_else(|| topic.id.and_then(|id| cx.shared.catalog.name(&id)));
         let Some(name) = name else {
             self.ask_name(cx, number, topic.id);
@@ -158,7 +190,9 @@ impl OnConnection {
             return;
         }
         let new = |c: &&mut Chase| c.phase == Phase::New;
-        for (_, chase) in self.chases.iter_mut().filter(|(k, _)| k.0 == number).map(|(k, c)| (k, c)).filter(|(_, c)| new(c)) {
+        for (_, chase) in
+            self.chases.iter_mut().filter(|(k, _)| k.0 == number).map(|(k, c)| (k, c)).filter(|(_, c)| new(c))
+        {
             (chase.policy, chase.explicit) = (rule.policy, rule.explicit);
         }
         let partitions: Vec<i32> =
@@ -194,7 +228,8 @@ impl OnConnection {
         };
         let body = ask::topic_by_id(version, id);
         if self.inject(cx, Ask::Name { topic: number }, ApiKey::METADATA, version, body) {
-            for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(_, c)| c) {
+            for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::New).map(|(_, c)| c)
+            {
                 chase.phase = Phase::Naming;
             }
         }
@@ -215,7 +250,9 @@ impl OnConnection {
         match (name, id) {
             (Some(name), Some(id)) => {
                 cx.shared.catalog.learn_name(&name, id);
-                for chase in self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::Naming).map(|(_, c)| c) {
+                for chase in
+                    self.chases.iter_mut().filter(|(k, c)| k.0 == number && c.phase == Phase::Naming).map(|(_, c)| c)
+                {
                     chase.phase = Phase::New;
                 }
                 self.ask_about(cx, number);
@@ -224,19 +261,39 @@ impl OnConnection {
         }
     }
 
-    fn told_offsets(&mut self, cx: &mut Cx<'_>, number: u32, asked: &[i32], is_start: bool, answer: &[(i32, i16, i64)]) {
-        let name = cx.fetch.topic(number).and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
+    fn told_offsets(
+        &mut self,
+        cx: &mut Cx<'_>,
+        number: u32,
+        asked: &[i32],
+        is_start: bool,
+        answer: &[(i32, i16, i64)],
+    ) {
+        let name = cx
+            .fetch
+            .topic(number)
+            .and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
         for partition in asked {
             let offset = answer.iter().find(|a| a.0 == *partition && a.1 == 0 && a.2 >= 0).map(|a| a.2);
             if let (Some(name), true, Some(_)) = (&name, is_start, offset) {
                 self.shared.starts.tell(name, *partition, offset, cx.now);
             }
-            let Some(chase) = self.chases.get_mut(&(number, *partition)) else { continue };
-            let Some(outcome) = chase.told(offset, is_start, cx.now) else { continue };
+            let Some(chase) = self.chases.get_mut(&(number, *partition)) else {
+                continue;
+            };
+            let Some(outcome) = chase.told(offset, is_start, cx.now) else {
+                continue;
+            };
             self.shared.metrics.outcome(outcome);
             let (x, explicit, policy) = (chase.x, chase.explicit, chase.policy);
-            tracing::info!(topic = name.as_deref().unwrap_or("?"), partition, position = x, leader_says = offset, ?outcome,
-                "position out of range, and not mended: the client gets the broker's own error");
+            tracing::info!(
+                topic = name.as_deref().unwrap_or("?"),
+                partition,
+                position = x,
+                leader_says = offset,
+                ?outcome,
+                "position out of range, and not mended: the client gets the broker's own error"
+            );
             if let (Outcome::NotBelow, true, Some(name)) = (outcome, explicit, &name) {
                 self.shared.steers.expect(cx.conn.client(), name, *partition, policy, cx.now);
             }
@@ -284,7 +341,11 @@ impl ConnMender for OnConnection {
                 chase.broken |= chase.needs_new_session();
             }
             self.close_session(cx, request);
-            return Verdict::Answer(local::fetch_error(request.version, request.correlation, local::FETCH_SESSION_ID_NOT_FOUND));
+            return Verdict::Answer(local::fetch_error(
+                request.version,
+                request.correlation,
+                local::FETCH_SESSION_ID_NOT_FOUND,
+            ));
         }
         Verdict::Pass
     }
@@ -296,12 +357,20 @@ impl ConnMender for OnConnection {
         }
     }
 
-    fn fetch_request_partition(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, topic: &Topic, partition: &mut FetchPartition<'_>) {
+    fn fetch_request_partition(
+        &mut self,
+        cx: &mut Cx<'_>,
+        request: &FetchRequest,
+        topic: &Topic,
+        partition: &mut FetchPartition<'_>,
+    ) {
         if self.chases.is_empty() {
             return;
         }
         let key = (topic.number, partition.index());
-        let Some(chase) = self.chases.get_mut(&key) else { return };
+        let Some(chase) = self.chases.get_mut(&key) else {
+            return;
+        };
         match chase.on_request(partition.offset(), request.seq, cx.now) {
             Ok(Some(e)) => partition.set_offset(e),
             Ok(None) => {}
@@ -347,7 +416,9 @@ impl ConnMender for OnConnection {
         }
         let client = cx.conn.client();
         for ((number, partition), chase) in &mut self.chases {
-            let Some((old, new)) = chase.on_response_end(request.seq, request.is_full()) else { continue };
+            let Some((old, new)) = chase.on_response_end(request.seq, request.is_full()) else {
+                continue;
+            };
             let topic = cx.fetch.topic(*number);
             let name = topic.and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
             let skip = Skip {
@@ -387,7 +458,9 @@ impl ConnMender for OnConnection {
     }
 
     fn injected(&mut self, cx: &mut Cx<'_>, token: u64, outcome: Injected<'_>) {
-        let Some(ask) = self.asks.remove(&token) else { return };
+        let Some(ask) = self.asks.remove(&token) else {
+            return;
+        };
         match (ask, outcome) {
             (Ask::CloseSession, _) => {}
             (Ask::Name { topic }, Injected::Answer { frame, body }) => {
@@ -439,4 +512,3 @@ impl ConnMender for OnConnection {
         self.watched.forget(&self.shared.headroom);
     }
 }
-

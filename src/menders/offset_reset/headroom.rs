@@ -27,8 +27,18 @@ impl Headroom {
     pub fn new(registry: &Registry) -> Headroom {
         let labels = ["group", "topic", "partition"];
         Headroom {
-            records: Family::gauge(registry, "offset_headroom_records", "Offsets between a consumer's position and the log start: how much retention may still remove before it skips.", &labels),
-            seconds: Family::float_gauge(registry, "offset_headroom_seconds", "How long that lasts while the log start moves as it did lately. Absent while it stands still.", &labels),
+            records: Family::gauge(
+                registry,
+                "offset_headroom_records",
+                "Offsets between a consumer's position and the log start: how much retention may still remove before it skips.",
+                &labels,
+            ),
+            seconds: Family::float_gauge(
+                registry,
+                "offset_headroom_seconds",
+                "How long that lasts while the log start moves as it did lately. Absent while it stands still.",
+                &labels,
+            ),
             series: Mutex::default(),
         }
     }
@@ -67,7 +77,9 @@ impl Watched {
         let group = cx.shared.peers.only_group(&cx.conn.client());
         let group = group.as_deref().unwrap_or("");
         for position in cx.fetch.positions().iter().filter(|p| p.log_start >= 0 && p.offset >= 0) {
-            let Some(topic) = cx.fetch.topic(position.topic).and_then(|t| t.name.as_deref()) else { continue };
+            let Some(topic) = cx.fetch.topic(position.topic).and_then(|t| t.name.as_deref()) else {
+                continue;
+            };
             let labels = (group.to_owned(), topic.to_owned(), position.partition.to_string());
             if !headroom.admit(&labels) {
                 continue;
@@ -75,7 +87,12 @@ impl Watched {
             let values = [labels.0.as_str(), labels.1.as_str(), labels.2.as_str()];
             let left = (position.offset - position.log_start).max(0);
             headroom.records.with_label_values(&values).set(left);
-            let seen = self.partitions.entry(labels.clone()).or_insert(Seen { log_start: position.log_start, at: cx.now, rate: 0.0, round });
+            let seen = self.partitions.entry(labels.clone()).or_insert(Seen {
+                log_start: position.log_start,
+                at: cx.now,
+                rate: 0.0,
+                round,
+            });
             seen.learn(position.log_start, cx.now);
             seen.round = round;
             if seen.rate > f64::EPSILON {

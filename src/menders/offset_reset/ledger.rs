@@ -44,7 +44,9 @@ impl Ledger {
     }
 
     pub fn enter(&self, skip: &Skip, metrics: &Metrics) {
-        let Some(from) = self.first_time(skip) else { return };
+        let Some(from) = self.first_time(skip) else {
+            return;
+        };
         let skipped = u64::try_from(skip.new.saturating_sub(from)).unwrap_or(0);
         metrics.outcome(skip.outcome);
         metrics.reset(&skip.topic, skip.policy, skipped);
@@ -64,6 +66,7 @@ impl Ledger {
             new: skip.new,
         };
         if let Err(error) = self.checkpoints.note(&checkpoint) {
+            metrics.checkpoint_errors.inc();
             tracing::error!(%error, "a checkpoint could not be written; the repair itself stands");
         }
     }

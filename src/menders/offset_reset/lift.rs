@@ -57,7 +57,9 @@ impl OnConnection {
     /// JoinGroup, ConsumerGroupHeartbeat: the client is about to be a member.
     pub(super) fn join_request(&mut self, cx: &mut Cx<'_>, head: &RequestHead, frame: &mut [u8]) {
         let mut join = Join { is_consumer: head.api == ApiKey::CONSUMER_GROUP_HEARTBEAT, ..Join::default() };
-        let Some(layout) = layout::request(head.api, head.version) else { return };
+        let Some(layout) = layout::request(head.api, head.version) else {
+            return;
+        };
         if walk::whole(layout, frame, head.body, &mut join).is_ok() && join.is_consumer && !join.group.is_empty() {
             cx.shared.peers.join(&cx.conn.client(), &join.group);
         }
@@ -65,7 +67,9 @@ impl OnConnection {
 
     pub(super) fn offset_fetch_request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) {
         let client = cx.conn.client();
-        let Some(layout) = layout::request(head.api, head.version) else { return };
+        let Some(layout) = layout::request(head.api, head.version) else {
+            return;
+        };
         let mut request = Request { cx, wanted: Vec::new(), topic: None, group: Arc::from(""), member: false };
         if walk::whole(layout, frame, head.body, &mut request).is_err() {
             return;
@@ -92,7 +96,9 @@ impl OnConnection {
             let here = leader.is_none() || cx.conn.node.is_none() || leader == cx.conn.node;
             if here {
                 self.ask_starts(cx, &topic, &partitions);
-            } else if !leader.is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, &topic, &partitions)) {
+            } else if !leader
+                .is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, &topic, &partitions))
+            {
                 for partition in partitions {
                     self.shared.starts.tell(&topic, partition, None, cx.now);
                 }
@@ -103,11 +109,21 @@ impl OnConnection {
         }
     }
 
-    pub(super) fn offset_fetch_response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
-        let Some(lift) = self.lifts.by_seq.get(&asked.seq) else { return Verdict::Pass };
+    pub(super) fn offset_fetch_response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asked: Asked,
+        frame: &mut [u8],
+        body: usize,
+    ) -> Verdict {
+        let Some(lift) = self.lifts.by_seq.get(&asked.seq) else {
+            return Verdict::Pass;
+        };
         let until = lift.since + PATIENCE;
         let starts = &self.shared.starts;
-        let open = |(topic, partition): &(Arc<str>, i32)| starts.known(topic, *partition, Some(lift.since), cx.now) == Known::NotYet;
+        let open = |(topic, partition): &(Arc<str>, i32)| {
+            starts.known(topic, *partition, Some(lift.since), cx.now) == Known::NotYet
+        };
         if cx.now < until && lift.wanted.iter().any(open) {
             return Verdict::Hold(until);
         }
@@ -120,7 +136,9 @@ impl OnConnection {
             })
             .collect();
         self.lifts.by_seq.remove(&asked.seq);
-        let Some(layout) = layout::response(asked.api, asked.version) else { return Verdict::Pass };
+        let Some(layout) = layout::response(asked.api, asked.version) else {
+            return Verdict::Pass;
+        };
         let mut response = Response { cx, known, topic: None, lifted: Vec::new() };
         if walk::whole(layout, frame, body, &mut response).is_err() {
             return Verdict::Pass;
@@ -130,8 +148,16 @@ impl OnConnection {
         let group = cx.shared.peers.only_group(&client);
         for (topic, partition, old, new) in lifted {
             let policy = self.shared.rules.load().rule(&topic, &client.client_id, group.as_deref()).policy;
-            let skip =
-                Skip { client: client.clone(), group: group.clone(), topic, partition, old, new, policy, outcome: Outcome::Lifted };
+            let skip = Skip {
+                client: client.clone(),
+                group: group.clone(),
+                topic,
+                partition,
+                old,
+                new,
+                policy,
+                outcome: Outcome::Lifted,
+            };
             self.shared.ledger.enter(&skip, &self.shared.metrics);
         }
         Verdict::Pass
@@ -209,7 +235,9 @@ impl Visitor for Response<'_, '_> {
             mark::PARTITION => {
                 let mut committed = CommittedOffset::new(bytes);
                 let Some(topic) = &self.topic else { return };
-                let Some(start) = self.known.get(&(topic.clone(), committed.index())) else { return };
+                let Some(start) = self.known.get(&(topic.clone(), committed.index())) else {
+                    return;
+                };
                 let old = committed.offset();
                 // -1: nothing was committed.
                 if old >= 0 && old < *start {

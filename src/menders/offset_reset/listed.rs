@@ -23,7 +23,9 @@ pub struct Asked {
 
 impl OnConnection {
     pub(super) fn list_offsets_request(&mut self, cx: &mut Cx<'_>, asked: Seq, head: &RequestHead, frame: &mut [u8]) {
-        let Some(layout) = layout::request(head.api, head.version) else { return };
+        let Some(layout) = layout::request(head.api, head.version) else {
+            return;
+        };
         let mut request = Request { on: self, cx, topic: None, earliest: Vec::new(), replica: false };
         if walk::whole(layout, frame, head.body, &mut request).is_err() {
             return;
@@ -35,8 +37,12 @@ impl OnConnection {
     }
 
     pub(super) fn list_offsets_response(&mut self, cx: &mut Cx<'_>, asked: Seq, frame: &mut [u8], body: usize) {
-        let Some(earliest) = self.listed.earliest.remove(&asked.seq) else { return };
-        let Some(layout) = layout::response(asked.api, asked.version) else { return };
+        let Some(earliest) = self.listed.earliest.remove(&asked.seq) else {
+            return;
+        };
+        let Some(layout) = layout::response(asked.api, asked.version) else {
+            return;
+        };
         let mut response = Response { topic: None, told: Vec::new() };
         if walk::whole(layout, frame, body, &mut response).is_err() {
             return;
@@ -70,7 +76,9 @@ impl Visitor for Request<'_, '_> {
         if mark == mark::REPLICA {
             self.replica = entry::int32(bytes) >= 0;
         }
-        let (mark::PARTITION, false, Some(topic)) = (mark, self.replica, &self.topic) else { return };
+        let (mark::PARTITION, false, Some(topic)) = (mark, self.replica, &self.topic) else {
+            return;
+        };
         let mut asked = AskedOffset::new(bytes);
         if matches!(asked.timestamp(), EARLIEST | LATEST)
             && let Some((timestamp, policy)) =

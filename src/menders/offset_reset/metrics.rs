@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::{IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, Registry};
 
 use super::NAME;
 use crate::config::model::ResetPolicy;
-use crate::telemetry::metrics::Family;
+use crate::telemetry::metrics::{Family, Single};
 
 /// Topics with series of their own; the rest share "other".
 const MAX_TOPICS: usize = 1000;
@@ -16,6 +16,7 @@ pub struct Metrics {
     repairs: IntCounterVec,
     resets: IntCounterVec,
     skipped: IntCounterVec,
+    pub checkpoint_errors: IntCounter,
     topics: Mutex<HashSet<String>>,
 }
 
@@ -65,8 +66,23 @@ impl Metrics {
     pub fn new(registry: &Registry, repairs: &IntCounterVec) -> Metrics {
         Metrics {
             repairs: repairs.clone(),
-            resets: Family::counter(registry, "offset_resets_total", "Positions that were moved.", &["topic", "policy"]),
-            skipped: Family::counter(registry, "offset_records_skipped_total", "Offsets between the old position and the new one: records that retention had removed.", &["topic"]),
+            resets: Family::counter(
+                registry,
+                "offset_resets_total",
+                "Positions that were moved.",
+                &["topic", "policy"],
+            ),
+            skipped: Family::counter(
+                registry,
+                "offset_records_skipped_total",
+                "Offsets between the old position and the new one: records that retention had removed.",
+                &["topic"],
+            ),
+            checkpoint_errors: Single::counter(
+                registry,
+                "checkpoint_errors_total",
+                "Checkpoints of repairs that could not be written; the repair itself was made.",
+            ),
             topics: Mutex::default(),
         }
     }

@@ -94,7 +94,12 @@ mod tests {
         assert_eq!(rule("orders", "app"), Rule { mode: Mode::Observe, policy: ResetPolicy::Earliest, explicit: false });
         assert_eq!(rule("audit-1", "canary"), Rule { mode: Mode::Repair, policy: ResetPolicy::Latest, explicit: true });
         assert_eq!(rule("raw", "app").mode, Mode::Off);
-        for (topic, client) in [("app-store-changelog", "canary"), ("__consumer_offsets", "canary"), ("t", "x-restore-consumer"), ("t", "x-global-consumer")] {
+        for (topic, client) in [
+            ("app-store-changelog", "canary"),
+            ("__consumer_offsets", "canary"),
+            ("t", "x-restore-consumer"),
+            ("t", "x-global-consumer"),
+        ] {
             assert_eq!(rule(topic, client).mode, Mode::Off);
         }
         assert!(!rules.is_off());

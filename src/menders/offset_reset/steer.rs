@@ -27,7 +27,13 @@ impl Steers {
     }
 
     /// The timestamp to ask for instead, once.
-    pub fn take(&self, client: &ClientKey, topic: &Arc<str>, partition: i32, now: Instant) -> Option<(i64, ResetPolicy)> {
+    pub fn take(
+        &self,
+        client: &ClientKey,
+        topic: &Arc<str>,
+        partition: i32,
+        now: Instant,
+    ) -> Option<(i64, ResetPolicy)> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if due.is_empty() {
             return None;

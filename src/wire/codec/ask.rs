@@ -4,7 +4,9 @@
 //! only after a walk over the whole frame: those decoders trust array lengths (rule P3).
 
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::{BrokerId, FetchRequest, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{
+    BrokerId, FetchRequest, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, TopicName,
+};
 use kafka_protocol::messages::{list_offsets_request, metadata_request};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use thiserror::Error;
@@ -56,18 +58,24 @@ fn name(topic: &str) -> TopicName {
 }
 
 /// Asks for one offset of each partition. `timestamp`: [`EARLIEST`] or [`LATEST`].
-pub fn list_offsets(version: i16, topic: &str, partitions: &[i32], timestamp: i64, isolation: i8) -> Result<Vec<u8>, CodecError> {
+pub fn list_offsets(
+    version: i16,
+    topic: &str,
+    partitions: &[i32],
+    timestamp: i64,
+    isolation: i8,
+) -> Result<Vec<u8>, CodecError> {
     let partitions = partitions.iter().map(|p| {
         list_offsets_request::ListOffsetsPartition::default()
             .with_partition_index(*p)
             .with_current_leader_epoch(-1)
             .with_timestamp(timestamp)
     });
-    let request = ListOffsetsRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_isolation_level(isolation)
-        .with_topics(vec![
-            list_offsets_request::ListOffsetsTopic::default().with_name(name(topic)).with_partitions(partitions.collect()),
+    let request =
+        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_isolation_level(isolation).with_topics(vec![
+            list_offsets_request::ListOffsetsTopic::default()
+                .with_name(name(topic))
+                .with_partitions(partitions.collect()),
         ]);
     encode(ApiKey::LIST_OFFSETS, version, &request)
 }
@@ -81,7 +89,8 @@ pub fn listed_offsets(version: i16, frame: &[u8], body: usize) -> Result<Vec<(i3
 
 /// Asks for the name of a topic id. Creates nothing.
 pub fn topic_by_id(version: i16, id: [u8; 16]) -> Result<Vec<u8>, CodecError> {
-    let topic = metadata_request::MetadataRequestTopic::default().with_topic_id(uuid::Uuid::from_bytes(id)).with_name(None);
+    let topic =
+        metadata_request::MetadataRequestTopic::default().with_topic_id(uuid::Uuid::from_bytes(id)).with_name(None);
     let request = MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
     encode(ApiKey::METADATA, version, &request)
 }

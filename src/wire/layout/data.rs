@@ -9,7 +9,11 @@ pub(super) const BATCH_PEEK: usize = 57;
 
 /// A topic: by name, or by id from version `ids_from` on.
 fn topic(b: &mut Build, v: i16, ids_from: i16) {
-    if v >= ids_from { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+    if v >= ids_from {
+        b.fixed(TOPIC_ID, 16)
+    } else {
+        b.string(TOPIC)
+    };
 }
 
 pub(super) fn produce_request(b: &mut Build, v: i16) {
@@ -67,7 +71,11 @@ pub(super) fn fetch_request(b: &mut Build, v: i16) {
     });
     if v >= 7 {
         b.array(Mark::NONE, |b| {
-            if v >= 13 { b.fixed(FORGOTTEN_TOPIC_ID, 16) } else { b.string(FORGOTTEN_TOPIC) };
+            if v >= 13 {
+                b.fixed(FORGOTTEN_TOPIC_ID, 16)
+            } else {
+                b.string(FORGOTTEN_TOPIC)
+            };
             b.array(FORGOTTEN_PARTITION, |b| {
                 b.fixed(FORGOTTEN_PARTITION, 4);
             });

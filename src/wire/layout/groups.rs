@@ -14,7 +14,11 @@ pub(super) fn offset_commit_request(b: &mut Build, v: i16) {
         b.skip(8);
     }
     b.array(TOPICS, |b| {
-        if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+        if v >= 10 {
+            b.fixed(TOPIC_ID, 16)
+        } else {
+            b.string(TOPIC)
+        };
         b.array(PARTITIONS, |b| {
             b.fixed(PARTITION, if v >= 6 { 16 } else { 12 }).string(Mark::NONE).tags();
         });
@@ -29,7 +33,11 @@ pub(super) fn offset_commit_response(b: &mut Build, v: i16) {
         b.skip(4);
     }
     b.array(TOPICS, |b| {
-        if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+        if v >= 10 {
+            b.fixed(TOPIC_ID, 16)
+        } else {
+            b.string(TOPIC)
+        };
         b.array(PARTITIONS, |b| {
             b.fixed(PARTITION, 6).tags();
         });
@@ -42,7 +50,11 @@ pub(super) fn offset_commit_response(b: &mut Build, v: i16) {
 pub(super) fn offset_fetch_request(b: &mut Build, v: i16) {
     let topics = |b: &mut Build| {
         b.array(TOPICS, |b| {
-            if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+            if v >= 10 {
+                b.fixed(TOPIC_ID, 16)
+            } else {
+                b.string(TOPIC)
+            };
             b.array(PARTITIONS, |b| {
                 b.fixed(PARTITION, 4);
             });
@@ -72,7 +84,11 @@ pub(super) fn offset_fetch_request(b: &mut Build, v: i16) {
 pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
     let topics = |b: &mut Build| {
         b.array(TOPICS, |b| {
-            if v >= 10 { b.fixed(TOPIC_ID, 16) } else { b.string(TOPIC) };
+            if v >= 10 {
+                b.fixed(TOPIC_ID, 16)
+            } else {
+                b.string(TOPIC)
+            };
             b.array(PARTITIONS, |b| {
                 b.fixed(PARTITION, if v >= 5 { 16 } else { 12 }).string(Mark::NONE).fixed(ERROR, 2).tags();
             });

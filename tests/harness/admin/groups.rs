@@ -31,9 +31,12 @@ impl Admin {
             .with_group_id(own(group))
             .with_generation_id_or_member_epoch(-1)
             .with_topics(vec![OffsetCommitRequestTopic::default().with_name(name(topic)).with_partitions(vec![at])]);
-        self.ask_until_ok(|| self.coordinator(group, 0), 8, &request, |r| {
-            r.topics.first().and_then(|t| t.partitions.first()).map_or(-1, |p| p.error_code)
-        });
+        self.ask_until_ok(
+            || self.coordinator(group, 0),
+            8,
+            &request,
+            |r| r.topics.first().and_then(|t| t.partitions.first()).map_or(-1, |p| p.error_code),
+        );
     }
 
     /// The committed offset, as the broker has it.
@@ -41,9 +44,12 @@ impl Admin {
         let of = OffsetFetchRequestTopics::default().with_name(name(topic)).with_partition_indexes(vec![partition]);
         let wanted = OffsetFetchRequestGroup::default().with_group_id(own(group)).with_topics(Some(vec![of]));
         let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
-        let answer = self.ask_until_ok(|| self.coordinator(group, 0), 8, &request, |r| {
-            r.groups.first().map_or(-1, |g| g.error_code)
-        });
+        let answer = self.ask_until_ok(
+            || self.coordinator(group, 0),
+            8,
+            &request,
+            |r| r.groups.first().map_or(-1, |g| g.error_code),
+        );
         let offset = answer.groups.first()?.topics.first()?.partitions.first()?.committed_offset;
         (offset >= 0).then_some(offset)
     }
@@ -52,9 +58,12 @@ impl Admin {
     pub fn describe_group(&self, group: &str) -> Group {
         let request = DescribeGroupsRequest::default().with_groups(vec![own(group)]);
         let code = |c: i16| if c == 69 { 0 } else { c }; // 69: no such group (any more)
-        let answer = self.ask_until_ok(|| self.coordinator(group, 0), 5, &request, |r| {
-            r.groups.first().map_or(-1, |g| code(g.error_code))
-        });
+        let answer = self.ask_until_ok(
+            || self.coordinator(group, 0),
+            5,
+            &request,
+            |r| r.groups.first().map_or(-1, |g| code(g.error_code)),
+        );
         let found = answer.groups.first();
         Group {
             state: found.map(|g| g.group_state.to_string()).unwrap_or_default(),

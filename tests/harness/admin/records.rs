@@ -91,9 +91,10 @@ impl Admin {
         let mut first = None;
         for start in (0..n).step_by(10) {
             let end = (start + 10).min(n);
-            let key = |i| if commit { format!("k{i}") } else { format!("{ABORTED}{i}") };
-            let records: Vec<Record> =
-                (start..end).map(|i| record(i - start, &key(i), 20, Some(&producer))).collect();
+            let key = |i| {
+                if commit { format!("k{i}") } else { format!("{ABORTED}{i}") }
+            };
+            let records: Vec<Record> = (start..end).map(|i| record(i - start, &key(i), 20, Some(&producer))).collect();
             let at = self.append(topic, partition, &records, Some(own()));
             producer.sequence += records.len() as i32;
             first.get_or_insert(at);
@@ -105,7 +106,9 @@ impl Admin {
             .with_committed(commit);
         self.ask_until_ok(who, 3, &end, |r| r.error_code);
         let done = first.unwrap_or(-1) + n as i64;
-        wait_for("the transaction's marker", LIMIT, || (self.list_offset(topic, partition, -1, 1) > done).then_some(()));
+        wait_for("the transaction's marker", LIMIT, || {
+            (self.list_offset(topic, partition, -1, 1) > done).then_some(())
+        });
         first.unwrap_or(-1)
     }
 
@@ -114,11 +117,10 @@ impl Admin {
         let options = RecordEncodeOptions { version: 2, compression: Compression::None };
         RecordBatchEncoder::encode(&mut bytes, records, &options).expect("a batch");
         let data = PartitionProduceData::default().with_index(partition).with_records(Some(bytes.freeze()));
-        let request = ProduceRequest::default()
-            .with_transactional_id(txn)
-            .with_acks(-1)
-            .with_timeout_ms(10_000)
-            .with_topic_data(vec![TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data])]);
+        let request =
+            ProduceRequest::default().with_transactional_id(txn).with_acks(-1).with_timeout_ms(10_000).with_topic_data(
+                vec![TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data])],
+            );
         let first = |r: &kafka_protocol::messages::ProduceResponse| {
             r.responses.first()?.partition_responses.first().map(|p| (p.error_code, p.base_offset))
         };

@@ -65,7 +65,11 @@ impl Admin {
                 .collect();
             let request = CreateTopicsRequest::default().with_topics(wanted).with_timeout_ms(30_000);
             let code = |r: &kafka_protocol::messages::CreateTopicsResponse| {
-                r.topics.iter().map(|t| if t.error_code == 36 { 0 } else { t.error_code }).find(|c| *c != 0).unwrap_or(0)
+                r.topics
+                    .iter()
+                    .map(|t| if t.error_code == 36 { 0 } else { t.error_code })
+                    .find(|c| *c != 0)
+                    .unwrap_or(0)
             };
             self.ask_until_ok(|| self.any(), 7, &request, code);
         }

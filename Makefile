@@ -1,0 +1,47 @@
+# kmend's verbs. `make help` lists them.
+#
+# `demo` and `test` set up what they need by themselves (scripts/bootstrap); the cache lives outside
+# the tree, in ${KMEND_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kmend}, and survives `make clean`.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help build demo test matrix fmt lint check-deploy check-deps clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+
+build: ## the release binary, target/release/kmend
+	$(CARGO) build --locked --release
+
+demo: ## a consumer whose offset was evicted: directly it dies, through kmend it goes on
+	scripts/bootstrap kafka
+	$(MAKE) --no-print-directory build
+	scripts/demo
+
+test: ## all tests, with a real Kafka and real clients
+	scripts/bootstrap all
+	$(CARGO) test --locked
+
+matrix: ## every client by every reset policy by every kind of eviction; the report is kept
+	scripts/bootstrap all
+	KMEND_MATRIX=1 $(CARGO) test --locked --release --test evicted_offset
+
+fmt: ## format the Rust code
+	$(CARGO) fmt --all
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+check-deploy: ## manifests, Compose file, Dockerfile, dashboard, alerts
+	scripts/check-deploy
+
+check-deps: ## licences, bans and sources of the dependencies
+	scripts/tools cargo-deny
+	PATH="$$(scripts/tools --path):$$PATH" scripts/check-deps
+
+clean: ## what was built here; the cache outside the tree stays
+	$(CARGO) clean

@@ -1,0 +1,290 @@
+"""Dashboard and alerts: they parse, they are tested, and every metric that they name exists."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import yaml
+
+from common import Broken, Check, command
+
+DOCS = "docs/metrics.md"
+DASHBOARD = "dashboards/grafana/kmend.json"
+ALERTS = "dashboards/prometheus/alerts.yaml"
+TESTS = "dashboards/prometheus/alerts_test.yaml"
+
+ROW = re.compile(r"^\| `((?:kmend|process)_\w+)` \| (\w+) \|([^|]*)\| (.+) \|$")
+NAME = re.compile(r"\b(?:kmend|process)_[a-z0-9_]+\b")
+# Grafana replaces these before Prometheus sees the expression.
+VARIABLES = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h", "$namespace": ".*", "$pod": ".*"}
+TARGET_LABELS = {"namespace", "pod", "instance", "job", "le"}
+
+
+def documented(ctx):
+    """name -> (type, labels), from the tables in docs/metrics.md."""
+    out = {}
+    for line in ctx.text(DOCS).splitlines():
+        match = ROW.match(line)
+        if match:
+            out[match[1]] = (match[2], set(re.findall(r"`(\w+)`", match[3])))
+    return out
+
+
+def base(name, known):
+    """The metric that a series name belongs to: histograms are stored under three names."""
+    if name in known:
+        return name
+    for suffix in ("_bucket", "_sum", "_count"):
+        stem = name.removesuffix(suffix)
+        if stem != name and known.get(stem, ("", ()))[0] == "histogram":
+            return stem
+    return None
+
+
+def panels(dashboard):
+    for panel in dashboard["panels"]:
+        yield panel
+        yield from panel.get("panels", [])
+
+
+def expressions(ctx):
+    """(where, expression) of all that is asked of Prometheus."""
+    dashboard = json.loads(ctx.text(DASHBOARD))
+    for panel in panels(dashboard):
+        for target in panel.get("targets", []):
+            yield f"{DASHBOARD}: panel {panel['title']!r}", target["expr"]
+    for annotation in dashboard["annotations"]["list"]:
+        yield f"{DASHBOARD}: annotation {annotation['name']!r}", annotation["expr"]
+    for variable in dashboard["templating"]["list"]:
+        match = re.fullmatch(r"label_values\((.+), \w+\)", variable.get("definition", ""))
+        if match:
+            yield f"{DASHBOARD}: variable {variable['name']!r}", match[1]
+    for group in yaml.safe_load(ctx.text(ALERTS))["groups"]:
+        for rule in group["rules"]:
+            yield f"{ALERTS}: {rule.get('alert') or rule.get('record')}", rule["expr"]
+
+
+def substituted(expression):
+    for name in sorted(VARIABLES, key=len, reverse=True):
+        expression = expression.replace(name, VARIABLES[name])
+    return expression
+
+
+def names_check(ctx):
+    known = documented(ctx)
+    found = [] if known else [f"{DOCS}: no table of metrics"]
+    used = set()
+    for where, expression in expressions(ctx):
+        bare = re.sub(r'"[^"]*"', '""', expression)
+        for name in NAME.findall(bare):
+            metric = base(name, known)
+            if metric is None:
+                found.append(f"{where}: {name} is not in {DOCS}")
+                continue
+            used.add(metric)
+            for matchers in re.findall(re.escape(name) + r"\{([^}]*)\}", bare):
+                for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers):
+                    if label not in known[metric][1] | TARGET_LABELS:
+                        found.append(f"{where}: {name} has no label {label}")
+        labels = set().union(*(known[m][1] for m in map(lambda n: base(n, known), NAME.findall(bare)) if m), TARGET_LABELS)
+        for grouping in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", bare):
+            for label in re.findall(r"\w+", grouping):
+                if label not in labels:
+                    found.append(f"{where}: no metric in it has the label {label}")
+    for name in sorted(set(known) - used):
+        if name.startswith("kmend_"):
+            found.append(f"{name} is documented, but neither a panel nor an alert uses it")
+    return found
+
+
+def promql_check(ctx):
+    """Every expression parses; as recording rules, because that is what promtool reads."""
+    rules, origin = [], []
+    for where, expression in expressions(ctx):
+        rules.append({"record": f"check:{len(rules)}", "expr": substituted(expression)})
+        origin.append(where)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="kmend-promql-") as name:
+        file = Path(name) / "rules.yaml"
+        file.write_text(yaml.safe_dump({"groups": [{"name": "check", "rules": rules}]}))
+        code, out = command("promtool", "check", "rules", "--lint=none", file)
+        if code != 0:
+            places = sorted({int(n) for n in re.findall(r'check:(\d+)"', out)})
+            found.append(out.strip() + "".join(f"\ncheck:{n} is {origin[n]}: {rules[n]['expr']}" for n in places))
+    return found
+
+
+def dashboard_check(ctx):
+    found, seen = [], set()
+    dashboard = json.loads(ctx.text(DASHBOARD))
+    boxes = []
+    for panel in panels(dashboard):
+        where = f"panel {panel.get('title')!r}"
+        if panel["id"] in seen:
+            found.append(f"{where}: id {panel['id']} stands twice")
+        seen.add(panel["id"])
+        grid = panel["gridPos"]
+        box = (grid["x"], grid["y"], grid["x"] + grid["w"], grid["y"] + grid["h"])
+        if box[2] > 24:
+            found.append(f"{where}: wider than the dashboard")
+        for other, title in boxes:
+            if box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]:
+                found.append(f"{where} lies over panel {title!r}")
+        boxes.append((box, panel.get("title")))
+        if panel["type"] == "row":
+            continue
+        if len(panel.get("description", "")) < 30:
+            found.append(f"{where}: no description")
+        if not panel.get("targets"):
+            found.append(f"{where}: no query")
+        refs = [target["refId"] for target in panel.get("targets", [])]
+        if len(refs) != len(set(refs)):
+            found.append(f"{where}: a refId stands twice")
+        if panel["datasource"]["uid"] != "${datasource}":
+            found.append(f"{where}: its data source is fixed")
+    for key in ("uid", "title", "schemaVersion", "templating"):
+        if key not in dashboard:
+            found.append(f"no {key}")
+    return [f"{DASHBOARD}: {problem}" for problem in found]
+
+
+def alerts_check(ctx):
+    found, names = [], []
+    for group in yaml.safe_load(ctx.text(ALERTS))["groups"]:
+        for rule in group["rules"]:
+            if "alert" not in rule:
+                continue
+            names.append(rule["alert"])
+            notes = rule.get("annotations", {})
+            if "What to do:" not in notes.get("runbook", "") or not re.search(r"What happen(s|ed):", notes.get("runbook", "")):
+                found.append(f"{rule['alert']}: no runbook that says what happens and what to do")
+            if not notes.get("summary"):
+                found.append(f"{rule['alert']}: no summary")
+            if rule.get("labels", {}).get("severity") not in ("critical", "warning", "info"):
+                found.append(f"{rule['alert']}: no severity")
+    tests = yaml.safe_load(ctx.text(TESTS))["tests"]
+    fires = set()
+    for test in tests:
+        for case in test.get("promql_expr_test", []):
+            if case["exp_samples"]:
+                fires.update(re.findall(r'alertname="(\w+)"', case["expr"]))
+    found += [f"{name}: no unit test in which it fires" for name in names if name not in fires]
+    found += [f"{name}: tested, but there is no such alert" for name in sorted(fires - set(names))]
+    code, out = command("promtool", "check", "rules", ctx.root / ALERTS)
+    if code != 0:
+        found.append(out.strip())
+    code, out = command("promtool", "test", "rules", ctx.root / TESTS)
+    if code != 0:
+        found.append(out.strip())
+    return found
+
+
+# --- with the binary -----------------------------------------------------------------------------
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def scrape(binary):
+    """What a kmend that serves nobody exports (its upstream does not exist)."""
+    with tempfile.TemporaryDirectory(prefix="kmend-metrics-") as name:
+        admin, state = free_port(), Path(name) / "state"
+        state.mkdir()
+        config = Path(name) / "kmend.yaml"
+        config.write_text(yaml.safe_dump({
+            "upstream": {"bootstrap": [f"127.0.0.1:{free_port()}"]},
+            "listen": {"address": f"127.0.0.1:{free_port()}"},
+            "admin": {"address": f"127.0.0.1:{admin}"},
+        }))
+        env = {**os.environ, "XDG_STATE_HOME": str(state), "HOME": name}
+        log = Path(name) / "log"
+        with log.open("w") as out:
+            process = subprocess.Popen([binary, "run", "--config", config], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env)
+        try:
+            for _ in range(100):
+                if process.poll() is not None:
+                    break
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=5) as answer:
+                        return answer.read().decode()
+                except OSError:
+                    time.sleep(0.1)
+            raise RuntimeError(f"no /metrics from {binary}: {log.read_text().strip()}")
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+_SCRAPED = {}
+
+
+def binary_check(ctx):
+    """A saved exposition (KMEND_METRICS_FILE) shows labelled series too; an idle kmend only the others."""
+    known = documented(ctx)
+    file = os.environ.get("KMEND_METRICS_FILE")
+    if file:
+        text = Path(file).read_text()
+    else:
+        text = _SCRAPED.setdefault(ctx.binary, None) or scrape(ctx.binary)
+        _SCRAPED[ctx.binary] = text
+    exported = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+    found = [f"{name} is exported, but not in {DOCS}" for name in sorted(exported) if name not in known]
+    for name, (kind, labels) in known.items():
+        if name in exported and exported[name] != kind:
+            found.append(f"{name} is a {exported[name]}, {DOCS} says {kind}")
+        if name not in exported and not labels:
+            found.append(f"{name} is in {DOCS}, but not exported")
+    code, out = command("promtool", "check", "metrics", stdin=text)
+    if code != 0:
+        found.append(f"promtool check metrics: {out.strip()}")
+    return found
+
+
+CHECKS = [
+    Check("metric-names", "every metric and label in dashboard and alerts is in docs/metrics.md, and the other way round", names_check, [
+        Broken(DASHBOARD, "kmend_client_connections{", "kmend_client_conections{", "kmend_client_conections is not in"),
+        Broken(DASHBOARD, "by (topic, policy)", "by (topic, polices)", "label polices"),
+        Broken(DASHBOARD, "kmend_upstream_latency_seconds_bucket", "kmend_requests_total_bucket", "kmend_requests_total_bucket is not in"),
+        Broken(ALERTS, "kmend_checkpoint_errors_total[15m]", "kmend_checkpoint_failures_total[15m]", "kmend_checkpoint_failures_total is not in"),
+        Broken(ALERTS, 'outcome!="connected"', 'result!="connected"', "no label result"),
+        Broken(DOCS, "| `kmend_nodes` |", "| kmend_nodes |", "kmend_nodes is not in"),
+        Broken(DOCS, "| `kmend_nodes` |", "| `kmend_unused` | gauge | | nothing uses it |\n| `kmend_nodes` |", "kmend_unused is documented"),
+    ]),
+    Check("promql", "every expression of dashboard and alerts parses", promql_check, [
+        Broken(DASHBOARD, "sum(kmend_client_connections{", "sum((kmend_client_connections{", "parse error"),
+        Broken(DASHBOARD, "[$__rate_interval]", "[$__rate_intervall]", "check:"),
+        Broken(ALERTS, "increase(kmend_checkpoint_errors_total[15m])", "increase(kmend_checkpoint_errors_total)", "increase"),
+    ]),
+    Check("dashboard", "the dashboard is whole: descriptions, data source, no panel over another", dashboard_check, [
+        Broken(DASHBOARD, '"description": "Connections from apps', '"descriptions": "Connections from apps', "no description"),
+        Broken(DASHBOARD, '"w": 4,\n        "x": 4', '"w": 5,\n        "x": 4', "lies over"),
+        Broken(DASHBOARD, '"id": 3,', '"id": 2,', "stands twice"),
+    ]),
+    Check("alerts", "alert rules: promtool's checks, unit tests for each, runbooks", alerts_check, [
+        Broken(ALERTS, "runbook: |", "runbok: |", "no runbook"),
+        Broken(ALERTS, "kmend_offset_headroom_seconds) < 3600", "kmend_offset_headroom_seconds) > 3600", "FAILED"),
+        Broken(ALERTS, "- alert: KmendRestarting", "- alert: KmendRestarted", "KmendRestarted: no unit test"),
+        Broken(ALERTS, "{{ $labels.mender }}", "{{ $labels.mender }", "KmendMenderPanicked"),
+        Broken(TESTS, "eval_time: 115m", "eval_time: 60m", "FAILED"),
+    ]),
+    Check("metrics", "what a running kmend exports is what docs/metrics.md says", binary_check, [
+        Broken(DOCS, "| `kmend_nodes` | gauge |", "| `kmend_nodes` | counter |", "kmend_nodes is a gauge"),
+        Broken(DOCS, "| `kmend_client_connections` |", "| kmend_client_connections |", "kmend_client_connections is exported"),
+        Broken(DOCS, "| `kmend_nodes` |", "| `kmend_nodez` | gauge | | no such metric |\n| `kmend_nodes` |", "kmend_nodez is in"),
+    ], needs_binary=True),
+]

@@ -1,0 +1,202 @@
+//! The binary from outside: exit codes, and the exact words.
+
+#![allow(clippy::unwrap_used)] // A test fails by panicking.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+struct Run {
+    command: Command,
+}
+
+fn kmend(args: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kmend"));
+    command.args(args).env_clear();
+    Run { command }
+}
+
+impl Run {
+    fn env(mut self, name: &str, text: &str) -> Self {
+        self.command.env(name, text);
+        self
+    }
+
+    fn at(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    fn output(mut self) -> (i32, String, String) {
+        let Output { status, stdout, stderr } = self.command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code().unwrap(), text(stdout), text(stderr))
+    }
+}
+
+fn folder(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("kmend.yaml"), text).unwrap();
+    folder
+}
+
+const GOOD: &str = "upstream:\n  bootstrap: kafka:9092\n";
+
+#[test]
+fn wrong_usage_is_64() {
+    for args in [
+        &["--bogus"][..],
+        &["runn"],
+        &["run", "--upstream", "kafka"],
+        &["run", "--admin", "a:b"],
+        &["completions"],
+        &["--config", "a.yaml", "check"],
+    ] {
+        let (code, stdout, stderr) = kmend(args).output();
+        assert_eq!((code, stdout.as_str()), (64, ""), "{args:?}: {stderr}");
+        assert!(stderr.starts_with("error: "), "{stderr}");
+    }
+    let (_, _, stderr) = kmend(&["run", "--upstream", "kafka"]).output();
+    assert!(stderr.contains("`kafka` has no port: expected host:port"), "{stderr}");
+}
+
+#[test]
+fn alone_it_says_what_to_do() {
+    assert_eq!(
+        kmend(&[]).output(),
+        (
+            64,
+            String::new(),
+            "error: nothing to run on: give a configuration (kmend --config FILE), \
+             or try kmend dev; kmend --help lists everything\n"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn alone_with_a_configuration_it_runs() {
+    // The mistake shows that the configuration was read.
+    let expected = (
+        78,
+        String::new(),
+        "error: none.yaml: the file cannot be read: No such file or directory (os error 2)\n".to_owned(),
+    );
+    let folder = folder("");
+    assert_eq!(kmend(&["--config", "none.yaml"]).at(folder.path()).output(), expected);
+    assert_eq!(kmend(&["run", "--config", "none.yaml"]).at(folder.path()).output(), expected);
+    let (code, _, stderr) = kmend(&[]).env("KMEND_LOG__LEVEL", "info").output();
+    assert_eq!(code, 78);
+    assert!(stderr.starts_with("error: upstream.bootstrap: no broker"), "{stderr}");
+}
+
+#[test]
+fn a_good_configuration_is_valid() {
+    let folder = folder(GOOD);
+    let args = ["check", "--config", "kmend.yaml"];
+    let (code, stdout, stderr) = kmend(&args).at(folder.path()).env("KMEND_SERVICE_HOST", "10.0.0.1").output();
+    assert_eq!((code, stdout.as_str()), (0, "the configuration is valid\n"));
+    assert_eq!(
+        stderr,
+        "note: ignored KMEND_SERVICE_HOST: Kubernetes sets such variables for a Service of this \
+         name (enableServiceLinks: false in the pod turns them off)\n"
+    );
+}
+
+#[test]
+fn mistakes_are_78_and_named() {
+    let folder = folder("upstream:\n  bootstrp: kafka:9092\nlimits:\n  idle_timeout: 11\n");
+    let args = ["check", "--config", "kmend.yaml", "--set", "log.colour=red"];
+    assert_eq!(
+        kmend(&args).at(folder.path()).env("KMEND_MENDERS__OFFSET_RESET__MODE", "observ").output(),
+        (
+            78,
+            String::new(),
+            "error: kmend.yaml:2:3: upstream.bootstrp: unknown key; \
+             did you mean upstream.bootstrap?\n\
+             error: --set log.colour: unknown key; valid here: level, format\n\
+             error: kmend.yaml:4:17: limits.idle_timeout: `11` has no unit: expected a duration \
+             such as 500ms, 5s, 11m or 2h (perhaps 11s)\n\
+             error: environment variable KMEND_MENDERS__OFFSET_RESET__MODE: \
+             menders.offset_reset.mode: `observ` is not one of repair, observe, off; \
+             did you mean observe?\n"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn an_upstream_that_is_not_there_is_69() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let (code, stdout, stderr) = kmend(&["check", "--connect", "--upstream", &address]).output();
+    assert_eq!(code, 69, "{stderr}");
+    assert_eq!(stdout, format!("FAILED  bootstrap  {address}  no connection: Connection refused (os error 111)\n"));
+    assert_eq!(stderr, "error: the cluster cannot be reached as it should\n");
+}
+
+#[test]
+fn tls_settings_that_cannot_work_are_78() {
+    let folder = folder(GOOD);
+    std::fs::write(folder.path().join("empty.pem"), "").unwrap();
+    let args =
+        ["check", "--connect", "--config", "kmend.yaml", "--set", "upstream.tls={enabled: true, ca_file: empty.pem}"];
+    let (code, _, stderr) = kmend(&args).at(folder.path()).output();
+    assert_eq!(code, 78);
+    assert_eq!(stderr, "error: upstream.tls.ca_file: empty.pem holds no certificate\n");
+}
+
+#[test]
+fn config_shows_where_each_key_came_from() {
+    let folder = folder(GOOD);
+    let args = ["config", "--config", "kmend.yaml", "--set", "log.level=debug"];
+    let (code, stdout, stderr) = kmend(&args)
+        .at(folder.path())
+        .env("KMEND_LIMITS__MAX_FRAME", "1MiB")
+        .env("KMEND_LIMITS__MAX_WHOLE_FRAME", "1MiB")
+        .env("KMEND_UPSTREAM__SASL__USERNAME", "alice")
+        .output();
+    assert_eq!(code, 0, "{stderr}");
+    let find = |key: &str| {
+        let line = stdout.lines().find(|line| line.trim().starts_with(key));
+        let words: Vec<_> = line.unwrap().split_whitespace().collect();
+        words.join(" ")
+    };
+    assert_eq!(find("bootstrap:"), "bootstrap: [kafka:9092] # kmend.yaml:2:14");
+    assert_eq!(find("max_frame:"), "max_frame: 1MiB # environment variable KMEND_LIMITS__MAX_FRAME");
+    assert_eq!(find("level:"), "level: debug # --set log.level");
+    assert_eq!(find("idle_timeout:"), "idle_timeout: 11m # default");
+    assert!(!stdout.contains("alice"), "{stdout}");
+}
+
+#[test]
+fn what_is_not_in_this_version_is_not_ignored() {
+    let args = |set| ["check", "--upstream", "kafka:9092", "--set", set];
+    let (code, _, stderr) = kmend(&args("listen.tls.enabled=true")).output();
+    assert_eq!(code, 78);
+    assert!(stderr.contains("TLS from clients is not in this version"), "{stderr}");
+    let (code, _, stderr) = kmend(&args("menders.commit_buffer.mode=repair")).output();
+    assert_eq!(code, 0);
+    assert_eq!(stderr, "note: menders.commit_buffer has no effect: this mender is not in this version\n");
+}
+
+#[test]
+fn the_rest_prints_what_it_should() {
+    let (code, stdout, _) = kmend(&["--version"]).output();
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with(concat!("kmend ", env!("CARGO_PKG_VERSION"), " (")));
+    let (code, stdout, _) = kmend(&["--help"]).output();
+    assert_eq!(code, 0);
+    assert!(stdout.contains("78 the configuration is wrong"));
+    let (code, stdout, _) = kmend(&["schema"]).output();
+    assert_eq!(code, 0);
+    assert_eq!(stdout, include_str!("../config/kmend.schema.json"));
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, stdout, _) = kmend(&["completions", shell]).output();
+        assert!(code == 0 && stdout.contains("kmend"), "{shell}");
+    }
+    let (code, stdout, _) = kmend(&["man"]).output();
+    assert!(code == 0 && stdout.contains(".TH kmend 1"), "{stdout}");
+    let (code, _, stderr) = kmend(&["checkpoints", "/none"]).output();
+    assert_eq!((code, stderr.as_str()), (69, "error: no folder /none\n"));
+}
