@@ -46,9 +46,7 @@ where
         closing: false,
         held: [false; 2],
     };
-    let end = poll_fn(|cx| driver.poll(cx)).await;
-    driver.close();
-    end
+    poll_fn(|cx| driver.poll(cx)).await
 }
 
 struct Driver<C, U> {
@@ -105,6 +103,8 @@ where
             }
             self.core.begin(Instant::now());
         }
+        // Bytes without a break must not keep what is due waiting.
+        self.poll_time(cx)?;
         cx.waker().wake_by_ref();
         Ok(Poll::Pending)
     }
@@ -145,9 +145,10 @@ where
             .responses
             .poll_drain(&mut self.client, cx)
             .map_err(End::ClientIo)?;
-        if let Poll::Ready(n) = drained {
-            self.env.metrics.response_bytes.inc_by(n as u64);
-        }
+        self.env
+            .metrics
+            .response_bytes
+            .inc_by(self.responses.take_written());
         let paused = drained.is_pending();
         self.pause(1, paused);
         if paused || wait == Wait::Held || wait == Wait::Memory || self.responses.eof {
@@ -163,20 +164,6 @@ where
                 self.active = Instant::now();
                 Ok(true)
             }
-        }
-    }
-
-    fn pause(&mut self, side: usize, paused: bool) {
-        let gauge = if side == 0 {
-            &self.env.metrics.client_reads_paused
-        } else {
-            &self.env.metrics.upstream_reads_paused
-        };
-        if let Some(was) = self.paused.get_mut(side)
-            && *was != paused
-        {
-            *was = paused;
-            if paused { gauge.inc() } else { gauge.dec() }
         }
     }
 
@@ -206,7 +193,8 @@ where
         }
         let quiet =
             self.core.is_idle() && !self.requests.has_output() && !self.responses.has_output();
-        if quiet && now >= self.active + self.core.limits().idle_timeout {
+        // A client that has finished waits for its answers, but not for ever for a broker that hangs.
+        if (quiet || self.requests.eof) && now >= self.active + self.core.limits().idle_timeout {
             return Err(End::Idle);
         }
         let mut due = self.active + self.core.limits().idle_timeout;
@@ -238,8 +226,28 @@ where
         }
         Ok(false)
     }
+}
 
-    fn close(&mut self) {
+impl<C, U> Driver<C, U> {
+    fn pause(&mut self, side: usize, paused: bool) {
+        let gauge = if side == 0 {
+            &self.env.metrics.client_reads_paused
+        } else {
+            &self.env.metrics.upstream_reads_paused
+        };
+        if let Some(was) = self.paused.get_mut(side)
+            && *was != paused
+        {
+            *was = paused;
+            if paused { gauge.inc() } else { gauge.dec() }
+        }
+    }
+}
+
+/// However the connection ends, also by being dropped at the end of a drain: what it counted and
+/// entered elsewhere goes with it.
+impl<C, U> Drop for Driver<C, U> {
+    fn drop(&mut self) {
         self.pause(0, false);
         self.pause(1, false);
         self.core.begin(Instant::now());

@@ -25,4 +25,6 @@ mod request;
 mod response;
 pub mod sasl;
 mod scan;
+#[cfg(test)]
+mod tests;
 pub mod window;

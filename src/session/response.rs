@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::core::{Core, Directory, Wait};
+use super::core::{Core, Wait};
 use super::end::End;
 use super::inflight::Kind;
 use super::pump::Pump;
 use super::scan::{FetchResponseScan, HideNodes, TopicsScan};
 use super::window::WINDOW;
+use crate::mend::directory::Directory;
 use crate::mend::{Asked, FetchRequest, Treatment, Verdict};
 use crate::wire::api::ApiKey;
 use crate::wire::codec::entry;
@@ -24,6 +25,8 @@ pub(super) enum ResponseState {
     Head,
     /// So many bytes of this frame pass.
     Pass(usize),
+    /// So many bytes of this frame are dropped: an answer to kmend itself that nobody waits for.
+    Swallow(usize),
     Fetch(Box<(Walker, Option<FetchRequest>, FetchResponseScan)>),
     ShareFetch(Box<Walker>),
     /// The topics of a Metadata response; its brokers have been rewritten.
@@ -69,6 +72,17 @@ impl Core {
                         Some(Wait::Bytes)
                     }
                 }
+                ResponseState::Swallow(left) => {
+                    let n = (*left).min(pump.window.undecided().len());
+                    pump.replace(n, &[]);
+                    *left -= n;
+                    if *left == 0 {
+                        self.response = ResponseState::Head;
+                        None
+                    } else {
+                        Some(Wait::Bytes)
+                    }
+                }
                 ResponseState::Fetch(_) => self.fetched(pump)?,
                 ResponseState::ShareFetch(_) => self.share_fetched(pump)?,
                 ResponseState::Topics(_) => self.topics(pump)?,
@@ -104,13 +118,12 @@ impl Core {
         let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
             return Ok(Some(Wait::Bytes));
         };
-        let max = self.limits.max_frame.max(i32::MAX as u32);
         let raw = self
             .queue
             .front()
             .is_some_and(|e| matches!(e.kind, Kind::Raw));
-        let size =
-            frame::check(*prefix, if raw { 0 } else { 4 }, max).map_err(End::BadResponse)? as usize;
+        let size = frame::check_response(*prefix, if raw { 0 } else { 4 })
+            .map_err(End::BadResponse)? as usize;
         let total = PREFIX + size;
         if raw {
             self.response = ResponseState::Pass(total);
@@ -249,8 +262,23 @@ impl Core {
         token: u64,
         abandoned: bool,
     ) -> Result<Option<Wait>, End> {
-        if let Some(wait) = self.gather(pump, head)? {
-            return Ok(Some(wait));
+        // What cannot be held, or comes too late, is not worth the client's connection.
+        let can_hold = !abandoned
+            && head.total <= self.limits.max_whole_frame.max(WINDOW)
+            && !matches!(
+                self.reserve(pump, head.total, head.api)?,
+                Some(Wait::Memory)
+            );
+        if !can_hold {
+            self.queue.pop_front();
+            if !abandoned {
+                self.injected_lost(mender, token);
+            }
+            self.response = ResponseState::Swallow(head.total);
+            return Ok(None);
+        }
+        if pump.window.undecided().len() < head.total {
+            return Ok(Some(Wait::Bytes));
         }
         let frame = pump
             .window
@@ -259,9 +287,7 @@ impl Core {
             .unwrap_or_default();
         // It is out of the queue before the mender acts on it.
         self.queue.pop_front();
-        if !abandoned {
-            self.injected_answer(mender, token, frame, head.body);
-        }
+        self.injected_answer(mender, token, frame, head.body);
         pump.replace(head.total, &[]);
         Ok(None)
     }

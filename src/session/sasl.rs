@@ -61,7 +61,7 @@ impl Login {
         self.expires = u64::try_from(lifetime_ms)
             .ok()
             .filter(|ms| *ms > 0)
-            .map(|ms| now + Duration::from_millis(ms));
+            .and_then(|ms| now.checked_add(Duration::from_millis(ms)));
     }
 
     /// The broker answered a request.

@@ -531,8 +531,9 @@ impl Walker {
             return Err(WalkError::Length(self.at));
         }
         if mark != Mark::NONE && v.tag(mark, self.at, tag, self.at + a + b, size) == Action::Hide {
-            if let (1, Some(first)) = (a, buf.first_mut()) {
-                *first = UNKNOWN_TAG;
+            // A number may be written in more bytes than it needs.
+            if let Some(number) = buf.get_mut(..a) {
+                varint::write_padded(number, u32::from(UNKNOWN_TAG));
             }
             self.blank = size > 0;
         }

@@ -34,6 +34,7 @@ pub(super) type Key = (u32, i32);
 enum Ask {
     Name {
         topic: u32,
+        version: i16,
     },
     Offsets {
         topic: u32,
@@ -281,7 +282,10 @@ impl OnConnection {
         let body = ask::topic_by_id(version, id);
         if self.inject(
             cx,
-            Ask::Name { topic: number },
+            Ask::Name {
+                topic: number,
+                version,
+            },
             ApiKey::METADATA,
             version,
             body,
@@ -383,7 +387,13 @@ impl OnConnection {
     }
 
     /// Asks this broker for log starts that another part of kmend wants to know.
-    pub(super) fn ask_starts(&mut self, cx: &mut Cx<'_>, topic: &Arc<str>, partitions: &[i32]) {
+    /// `false`: it cannot be asked now, and that has been noted.
+    pub(super) fn ask_starts(
+        &mut self,
+        cx: &mut Cx<'_>,
+        topic: &Arc<str>,
+        partitions: &[i32],
+    ) -> bool {
         let version = cx
             .conn
             .version(ApiKey::LIST_OFFSETS, ask::version::LIST_OFFSETS);
@@ -401,6 +411,7 @@ impl OnConnection {
                 self.shared.starts.tell(topic, *partition, None, cx.now);
             }
         }
+        asked
     }
 
     fn close_session(&mut self, cx: &mut Cx<'_>, request: &FetchRequest) {
@@ -584,15 +595,11 @@ impl ConnMender for OnConnection {
         };
         match (ask, outcome) {
             (Ask::CloseSession, _) => {}
-            (Ask::Name { topic }, Injected::Answer { frame, body }) => {
-                let version = cx
-                    .conn
-                    .version(ApiKey::METADATA, ask::version::METADATA_BY_ID)
-                    .unwrap_or(12);
+            (Ask::Name { topic, version }, Injected::Answer { frame, body }) => {
                 let name = ask::topic_name(version, frame, body).unwrap_or_default();
                 self.told_name(cx, topic, name);
             }
-            (Ask::Name { topic }, Injected::Lost) => self.told_name(cx, topic, None),
+            (Ask::Name { topic, .. }, Injected::Lost) => self.told_name(cx, topic, None),
             (
                 Ask::Offsets {
                     topic,
@@ -650,8 +657,7 @@ impl ConnMender for OnConnection {
 
     fn peer_asks(&mut self, cx: &mut Cx<'_>, asker: u64, topic: &str, partitions: &[i32]) {
         self.lifts.asked_by(asker);
-        self.ask_starts(cx, &Arc::from(topic), partitions);
-        if self.asks.is_empty() {
+        if !self.ask_starts(cx, &Arc::from(topic), partitions) {
             self.lifts.wake(cx);
         }
     }

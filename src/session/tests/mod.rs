@@ -1,0 +1,14 @@
+//! The session without sockets: bytes in, bytes out, in every cut.
+
+mod addresses;
+mod ends;
+mod kit;
+mod limits;
+mod login;
+mod menders;
+mod message;
+mod order;
+
+mod script;
+mod streams;
+mod transparent;
