@@ -86,6 +86,8 @@ where
         for _ in 0..ROUNDS {
             let mut moved = false;
             while let Poll::Ready(Some(message)) = self.messages.poll_recv(cx) {
+                // What is told in answer is newer than the question.
+                self.core.begin(Instant::now());
                 self.core.on_message(message);
                 moved = true;
             }

@@ -139,6 +139,26 @@ fn endpoints_of_streamed_frames_are_hidden() {
 }
 
 #[test]
+fn the_directory_learns_the_cluster_and_its_brokers() {
+    in_all_cuts(|cuts| {
+        let world = World::plain();
+        let mut rig = world.connect(cuts);
+        rig.client(&request(ApiKey::METADATA, 2, 1, &[0; 4]));
+        let body = [
+            b"\0\0\0\x01\0\0\0\x07\0\x06secret\0\0\x23\x84\xff\xff".as_slice(),
+            b"\0\x07cluster\0\0\0\x07\0\0\0\0",
+        ]
+        .concat();
+        rig.broker(&response(ApiKey::METADATA, 2, 1, &body));
+        assert!(rig.end.is_none(), "{:?}", rig.end);
+        let directory = &world.directory;
+        assert_eq!(*directory.clusters.lock().unwrap(), ["cluster"]);
+        let nodes = directory.nodes.lock().unwrap();
+        assert_eq!(*nodes, [(7, "secret".to_owned(), 9092)]);
+    });
+}
+
+#[test]
 fn an_unknown_coordinator_stays_as_it_is() {
     in_all_cuts(|cuts| {
         let mut rig = World::plain().connect(cuts);

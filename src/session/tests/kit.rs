@@ -335,11 +335,6 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// A response's correlation id.
-pub fn correlation(frame: &[u8]) -> i32 {
-    i32::from_be_bytes(frame[4..8].try_into().unwrap())
-}
-
 /// A connection on which a request has been answered: kmend may speak on it.
 pub fn proven(rig: &mut Rig) {
     rig.client(&request(ApiKey::LIST_GROUPS, 0, 900, &[]));

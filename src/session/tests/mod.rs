@@ -1,6 +1,7 @@
 //! The session without sockets: bytes in, bytes out, in every cut.
 
 mod addresses;
+mod driver;
 mod ends;
 mod kit;
 mod limits;
@@ -8,6 +9,7 @@ mod login;
 mod menders;
 mod message;
 mod order;
+mod repair;
 
 mod script;
 mod streams;
