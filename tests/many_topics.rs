@@ -20,7 +20,7 @@ use harness::{Kmend, eventually};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{ApiVersionsRequest, BrokerId, MetadataRequest, MetadataResponse, TopicName};
+use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use scripted::{Asked, Broker, Raw};
 
@@ -92,7 +92,7 @@ struct Got {
 fn client(listen: &str, start: &Barrier) -> Got {
     start.wait();
     let mut raw = Raw::open(listen);
-    raw.ask(3, &ApiVersionsRequest::default()).expect("ApiVersions");
+    raw.ask(3, &scripted::versions()).expect("ApiVersions");
     raw.send(VERSION, &MetadataRequest::default().with_topics(None)).expect("sent");
     read(&mut raw.stream)
 }

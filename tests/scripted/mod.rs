@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::{ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 
 /// The head of a request that the script is asked to answer.
@@ -137,6 +137,12 @@ impl Raw {
         assert_eq!(header.correlation_id, self.next - 1, "answers come in order");
         R::Response::decode(&mut answer, version).map_err(bad)
     }
+}
+
+/// A question for the versions; a broker wants to know from whom it comes.
+pub fn versions() -> ApiVersionsRequest {
+    let text = StrBytes::from_static_str;
+    ApiVersionsRequest::default().with_client_software_name(text("raw")).with_client_software_version(text("1"))
 }
 
 /// A whole request frame.
