@@ -153,12 +153,15 @@ where
     }
 
     /// Half-closed sides are drained, not cut: a client that has finished still gets its answers.
+    /// One that has broken off in the middle of a frame is let go, as a broker does: the answer to
+    /// half a request never comes.
     fn poll_ends(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
         if self.responses.eof && !self.responses.has_output() && !self.held[1] {
             return Ok(Poll::Ready(End::UpstreamClosed));
         }
         let sent = self.requests.eof && !self.requests.has_output() && !self.held[0];
-        if sent && !self.core.owes_client() && !self.responses.has_output() {
+        let answered = !self.core.owes_client() && !self.responses.has_output();
+        if sent && (answered || self.core.is_mid_request()) {
             self.closing = true;
         }
         if self.closing {
