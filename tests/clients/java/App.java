@@ -22,6 +22,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 public class App {
     static volatile boolean closing, paused;
+    static volatile int code;
     static final CountDownLatch ended = new CountDownLatch(1);
 
     static String env(String name, String otherwise) {
@@ -35,7 +36,6 @@ public class App {
 
     public static void main(String[] args) {
         listen();
-        int code = 0;
         try {
             if (env("MODE", "consume").equals("consume")) consume(); else produce();
             say("CLOSED");
@@ -44,7 +44,7 @@ public class App {
             code = 3;
         }
         ended.countDown();
-        // halt: the hook below would wait for this very thread.
+        // halt: exit would wait for the hook below, which waits for this very thread.
         Runtime.getRuntime().halt(code);
     }
 
@@ -69,6 +69,8 @@ public class App {
                 ended.await(10, TimeUnit.SECONDS);
             } catch (InterruptedException ignored) {
             }
+            // Else the JVM says 143 for a SIGTERM, however politely it was obeyed.
+            Runtime.getRuntime().halt(code);
         }));
     }
 
