@@ -46,14 +46,6 @@ pub struct Outcome {
     pub story: String,
 }
 
-/// Starts an app by the name of [`CLIENTS`].
-pub fn start(client: &str, opts: Opts) -> Client {
-    match client {
-        "java-consumer" => Client::start("java", opts.with("PROTOCOL", "consumer")),
-        name => Client::start(name, opts),
-    }
-}
-
 /// Runs a case directly on the broker.
 pub fn direct(kafka: &Kafka, client: &str, reset: &str, scenario: Scenario) -> Outcome {
     let _slot = slot();
@@ -115,7 +107,7 @@ fn run(
     admin.create(topic, scenario.partitions(), scenario.config());
     scenario::prepare(scenario, &admin, topic, &group);
     let opts = Opts::consume(servers, topic, &group).with("RESET", reset).with("CLIENT_ID", topic);
-    let app = start(client, scenario.opts(opts));
+    let app = Client::start(client, scenario.opts(opts));
     let starts = scenario::evict(scenario, &admin, topic, &app);
     let began = std::time::Instant::now();
 
