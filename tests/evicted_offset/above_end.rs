@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Kmend, Opts, slot, unique};
-use crate::{case, kafka};
+use crate::harness::{Client, Kmend, Opts, slot, unique};
+use crate::kafka;
 
 /// A topic of 100 records and a group that has committed 5,000.
 fn prepare(prefix: &str) -> (String, String) {
@@ -26,7 +26,7 @@ fn error_arrives(client: &str) {
     let kmend = Kmend::start(kafka(), |_| {});
     for servers in [kafka().servers(), kmend.listen.clone()] {
         let (topic, group) = prepare("above");
-        let app = case::start(client, Opts::consume(&servers, &topic, &group).with("RESET", "none"));
+        let app = Client::start(client, Opts::consume(&servers, &topic, &group).with("RESET", "none"));
         app.wait("the broker's error", Duration::from_secs(20), |c| !c.errors().is_empty());
         assert!(app.handled(&topic, 0).is_empty());
         assert_eq!(kmend.metrics().sum("kmend_offset_resets_total", &[("topic", &topic)]), 0.0);
@@ -55,7 +55,7 @@ fn above_end_earliest_starts_over() {
     let kmend = Kmend::start(kafka(), |_| {});
     for servers in [kafka().servers(), kmend.listen.clone()] {
         let (topic, group) = prepare("above");
-        let app = case::start("java", Opts::consume(&servers, &topic, &group).with("RESET", "earliest"));
+        let app = Client::start("java", Opts::consume(&servers, &topic, &group).with("RESET", "earliest"));
         app.wait_handled(&topic, 0, 99, Duration::from_secs(20));
         assert_eq!(app.handled(&topic, 0).len(), 100);
     }
@@ -70,7 +70,7 @@ fn above_end_is_steered_by_an_explicit_policy() {
         c["menders"]["offset_reset"] = json!({ "topics": { topic.clone(): "earliest" } });
     });
     kmend.allow("above");
-    let app = case::start("java", Opts::consume(&kmend.listen, &topic, &group).with("RESET", "latest"));
+    let app = Client::start("java", Opts::consume(&kmend.listen, &topic, &group).with("RESET", "latest"));
     app.wait_handled(&topic, 0, 99, Duration::from_secs(20));
     assert_eq!(app.handled(&topic, 0), (0..100).collect::<Vec<i64>>());
     assert!(app.errors().is_empty(), "{}", app.story());

@@ -11,7 +11,8 @@ use super::reaper::Guarded;
 use super::setup::{place, root};
 use super::wait::{eventually, wait_for};
 
-/// Every client. `java` is the newest one.
+/// Every client. `java` is the newest one; there are also `java-consumer` (the same with KIP-848) and
+/// `java-old`.
 pub const ALL: [&str; 7] = ["java", "librdkafka", "franz-go", "sarama", "aiokafka", "kafka-python", "kafkajs"];
 
 /// What an app is told: the variables of the contract.
@@ -86,6 +87,9 @@ impl Client {
 
     /// The same behind a prefix command, such as `ip netns exec NAME`.
     pub fn start_in(name: &str, opts: Opts, prefix: &[&str]) -> Client {
+        if name == "java-consumer" {
+            return Client::start_in("java", opts.with("PROTOCOL", "consumer"), prefix);
+        }
         let own = command(name);
         let mut all = prefix.iter().map(|s| (*s).to_owned()).chain(own);
         let mut command = Command::new(all.next().expect("a command"));

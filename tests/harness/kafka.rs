@@ -23,13 +23,15 @@ pub struct ClusterSpec {
     /// The host that brokers listen on and advertise to clients: some address of 127.0.0.0/8, so
     /// that a test can tell it from kmend's.
     pub host: &'static str,
+    /// The port that node 1 tells its clients in place of its own: that of a [`super::tap::Tap`].
+    pub advertise: Option<u16>,
     /// Lines for server.properties.
     pub extra: Vec<String>,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        ClusterSpec { nodes: 1, version: "kafka", sasl: false, host: "127.0.0.1", extra: Vec::new() }
+        ClusterSpec { nodes: 1, version: "kafka", sasl: false, host: "127.0.0.1", advertise: None, extra: Vec::new() }
     }
 }
 
@@ -193,7 +195,8 @@ impl Kafka {
         let place = setup::place(self.spec.version);
         write_properties(self, id);
         let mut java = Command::new(place.join("java"));
-        java.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        let heap = if self.spec.nodes == 1 { "-Xmx512m" } else { "-Xmx320m" };
+        java.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         java.args(logging(self.dir.path(), self.spec.version));
         java.arg("-cp").arg(place.join("libs/*"));
         java
@@ -250,6 +253,8 @@ fn write_properties(kafka: &Kafka, id: u32) {
     let node = nodes.iter().find(|n| n.id == id).expect("a node of this cluster");
     let voters: Vec<String> = nodes.iter().filter_map(|n| Some(format!("{}@{host}:{}", n.id, n.controller?))).collect();
     let outside = if spec.sasl { "SASL_PLAINTEXT" } else { "PLAINTEXT" };
+    let told = spec.advertise.filter(|_| id == 1).unwrap_or(node.client);
+    let told = format!("CLIENT://{host}:{told},INNER://{host}:{}", node.inner);
     let own = format!("CLIENT://{host}:{},INNER://{host}:{}", node.client, node.inner);
     let copies = spec.nodes.min(3);
     let (roles, listeners) = match node.controller {
@@ -261,7 +266,7 @@ fn write_properties(kafka: &Kafka, id: u32) {
 node.id={id}
 controller.quorum.voters={voters}
 listeners={listeners}
-advertised.listeners={own}
+advertised.listeners={told}
 listener.security.protocol.map=CLIENT:{outside},INNER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=INNER
 controller.listener.names=CONTROLLER

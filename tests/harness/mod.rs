@@ -3,7 +3,7 @@
 //!
 //! Everything here is synchronous: a test is a story told in order, and waits by condition.
 
-#![allow(dead_code)] // each test binary uses its part
+#![allow(dead_code, unused_imports)] // each test binary uses its part
 
 pub mod admin;
 pub mod client;

@@ -69,6 +69,20 @@ impl Drop for Tap {
     }
 }
 
+/// kmend with a tap on every port that clients are told: kmend listens on 127.0.0.2, the tap on the same
+/// ports of 127.0.0.1, and that is the host that kmend advertises. Returns what clients bootstrap from, too.
+pub fn tapped(upstream: &[String], change: impl FnOnce(&mut serde_json::Value)) -> (super::Kmend, Tap, String) {
+    let kmend = super::Kmend::start_at("127.0.0.2", upstream, |config| {
+        config["listen"]["advertised_host"] = "127.0.0.1".into();
+        change(config);
+    });
+    let first: u16 = kmend.listen.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).expect("a port");
+    let pairs: Vec<_> =
+        (first..first + 24).map(|p| (format!("127.0.0.1:{p}"), format!("127.0.0.2:{p}"))).collect();
+    let tap = Tap::start(&pairs);
+    (kmend, tap, format!("127.0.0.1:{first}"))
+}
+
 fn relay(client: TcpStream, server: TcpStream, record: &Arc<Mutex<Record>>) {
     let connection = {
         let mut record = record.lock().unwrap_or_else(|e| e.into_inner());

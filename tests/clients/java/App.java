@@ -44,7 +44,7 @@ public class App {
             code = 3;
         }
         ended.countDown();
-        // halt: the hook below would wait for this very thread.
+        // halt: exit would wait for the hook below, which waits for this very thread.
         Runtime.getRuntime().halt(code);
     }
 
@@ -70,6 +70,8 @@ public class App {
                 if (ended.await(10, TimeUnit.SECONDS)) Runtime.getRuntime().halt(code);
             } catch (InterruptedException ignored) {
             }
+            // Else the JVM says 143 for a SIGTERM, however politely it was obeyed.
+            Runtime.getRuntime().halt(code);
         }));
     }
 

@@ -35,6 +35,11 @@ impl Conn {
         Some(R::Response::decode(&mut answer, version).expect("an answer of the version that was asked for"))
     }
 
+    /// The socket itself, for whoever reads at a speed of its own.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
     fn read_frame(&mut self) -> Option<Bytes> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size).ok()?;
