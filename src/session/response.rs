@@ -89,10 +89,10 @@ impl Core {
     fn response_done(&mut self) -> Option<Wait> {
         self.response = ResponseState::Head;
         self.response_hold = None;
-        if let Some(entry) = self.queue.pop_front() {
-            if matches!(entry.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
-                self.joins = self.joins.saturating_sub(1);
-            }
+        if let Some(entry) = self.queue.pop_front()
+            && matches!(entry.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP)
+        {
+            self.joins = self.joins.saturating_sub(1);
         }
         None
     }

@@ -77,8 +77,7 @@ pub fn tapped(upstream: &[String], change: impl FnOnce(&mut serde_json::Value)) 
         change(config);
     });
     let first: u16 = kmend.listen.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).expect("a port");
-    let pairs: Vec<_> =
-        (first..first + 24).map(|p| (format!("127.0.0.1:{p}"), format!("127.0.0.2:{p}"))).collect();
+    let pairs: Vec<_> = (first..first + 24).map(|p| (format!("127.0.0.1:{p}"), format!("127.0.0.2:{p}"))).collect();
     let tap = Tap::start(&pairs);
     (kmend, tap, format!("127.0.0.1:{first}"))
 }

@@ -191,9 +191,7 @@ impl OnConnection {
             return;
         }
         let new = |c: &&mut Chase| c.phase == Phase::New;
-        for (_, chase) in
-            self.chases.iter_mut().filter(|(k, _)| k.0 == number).map(|(k, c)| (k, c)).filter(|(_, c)| new(c))
-        {
+        for (_, chase) in self.chases.iter_mut().filter(|(k, _)| k.0 == number).filter(|(_, c)| new(c)) {
             (chase.policy, chase.explicit) = (rule.policy, rule.explicit);
         }
         let partitions: Vec<i32> =

@@ -157,7 +157,7 @@ impl OnConnection {
         }
         let lifted = response.lifted;
         let client = cx.conn.client();
-        for (group, topic, partition, old, new) in lifted {
+        for Lifted { group, topic, partition, old, new } in lifted {
             let policy = self.shared.rules.load().rule(&topic, &client.client_id, Some(&group)).policy;
             let skip = Skip {
                 client: client.clone(),
@@ -226,14 +226,21 @@ impl Visitor for Request<'_, '_> {
     }
 }
 
+struct Lifted {
+    group: Arc<str>,
+    topic: Arc<str>,
+    partition: i32,
+    old: i64,
+    new: i64,
+}
+
 /// Lifts what is below the start.
 struct Response<'a, 'b> {
     cx: &'a Cx<'b>,
     known: HashMap<(Arc<str>, Place), i64>,
     group: Arc<str>,
     topic: Option<Arc<str>>,
-    /// Group, topic, partition, old and new offset.
-    lifted: Vec<(Arc<str>, Arc<str>, i32, i64, i64)>,
+    lifted: Vec<Lifted>,
 }
 
 impl Visitor for Response<'_, '_> {
@@ -261,7 +268,7 @@ impl Visitor for Response<'_, '_> {
                 if old >= 0 && old < *start {
                     committed.set_offset(*start);
                     let (group, (topic, partition)) = key;
-                    self.lifted.push((group, topic, partition, old, *start));
+                    self.lifted.push(Lifted { group, topic, partition, old, new: *start });
                 }
             }
             _ => {}

@@ -144,7 +144,7 @@ fn a_refused_old_handshake_is_not_followed_by_tokens() {
         rig.client(&request(ApiKey::SASL_HANDSHAKE, 0, 1, b"\0\x03XYZ"));
         rig.broker(&response(ApiKey::SASL_HANDSHAKE, 0, 1, &[0, 33, 0, 0, 0, 0]));
         rig.client(&raw(b"\0alice\0secret"));
-        assert!(rig.end.is_none() || rig.core.conn().injectable == false);
+        assert!(rig.end.is_none() || !rig.core.conn().injectable);
         assert!(!rig.core.conn().injectable);
     });
 }
