@@ -96,7 +96,7 @@ fn cases() -> Vec<Case> {
         }),
         case("garbage", b"\0\0\0\x10qwertyuiopasdfgh", Closed, FrameError("bad_header", "broken request header")),
         case("a newer Fetch", &header(14, 1, 99), Closed, FrameError("too_new", "Fetch version 99, newer than")),
-        case("an unknown key", &header(14, 999, 0), Closed, Disconnect("upstream")),
+        case("an unknown key", &header(14, 999, 0), Closed, FrameError("unknown_key", "API key 999")),
         case("an unknown version", &header(14, 12, 99), Closed, Disconnect("upstream")),
         // KIP-511: UNSUPPORTED_VERSION.
         case("ApiVersions from the future", &header(14, 18, 99), Answered(35), Nothing),

@@ -153,6 +153,16 @@ impl Core {
         self.queue.iter().any(|e| !matches!(e.kind, Kind::Injected { .. }))
     }
 
+    /// A broker closes the connection on an API key that it does not know. One that kmend knows
+    /// neither passes, for it may be of a newer Kafka: only the broker's close tells (rule P3).
+    pub fn explain(&self, end: End) -> End {
+        let asked = self.queue.front().filter(|e| matches!(e.kind, Kind::Forwarded) && e.api.name().is_none());
+        match (end, asked) {
+            (End::UpstreamClosed | End::UpstreamIo(_), Some(entry)) => End::UnknownKey(entry.api.0),
+            (end, _) => end,
+        }
+    }
+
     /// The client is in the middle of sending a frame.
     pub fn is_mid_request(&self) -> bool {
         !matches!(self.request, RequestState::Head)

@@ -76,7 +76,7 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.rounds(cx) {
-            Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
+            Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(self.core.explain(end)),
             Ok(Poll::Pending) => Poll::Pending,
         }
     }
