@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
-#[allow(unused_imports)] // each test binary uses its part
 mod harness;
 mod scripted;
 
@@ -86,7 +85,7 @@ fn cases() -> Vec<Case> {
     let http = b"GET / HTTP/1.1\r\nHost: kafka\r\n\r\n";
     let truncated = header(1000, 3, 1);
     vec![
-        case("an HTTP request", http, Closed, FrameError("http", "HTTP request")),
+        case("an HTTP request", http, Closed, FrameError("http", "looks like HTTP")),
         case("a TLS hello", &hello, Closed, FrameError("tls_on_plaintext", "TLS handshake on a plaintext listener")),
         case("a negative length", &[0xff; 12], Closed, FrameError("negative_length", "negative frame length -1")),
         case("a length of zero", &[0; 4], Closed, FrameError("too_short", "frame of 0 bytes is too short")),

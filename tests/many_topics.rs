@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
-#[allow(unused_imports)] // each test binary uses its part
 mod harness;
 mod scripted;
 
@@ -187,7 +186,7 @@ fn fifty_clients_get_200_000_partitions_in_64_mib() {
     let broker = broker(scripted::body(VERSION, &metadata(&addresses(), TOPICS)));
     let cgroup = Cgroup::make(LIMIT);
     let (prefix, how) = limited(cgroup.as_ref());
-    let kmend = Kmend::start_in(&prefix, "127.0.0.1", &[broker.address.clone()], |_| {});
+    let kmend = Kmend::start_in(&prefix, "127.0.0.1", std::slice::from_ref(&broker.address), |_| {});
     let idle = kmend.memory().0;
     let began = Instant::now();
     let start = Arc::new(Barrier::new(CLIENTS));

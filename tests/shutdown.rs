@@ -82,6 +82,7 @@ fn app_that_closes_late_still_commits() {
 fn second_signal_ends_at_once() {
     let _slot = slot();
     let (kmend, _app, _topic) = at_work("franz-go");
+    kmend.allow("second signal");
     kmend.terminate();
     std::thread::sleep(Duration::from_millis(200));
     kmend.terminate();

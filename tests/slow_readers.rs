@@ -4,7 +4,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
-#[allow(unused_imports)] // each test binary uses its part
 mod harness;
 mod scripted;
 
@@ -118,7 +117,7 @@ fn sixty_four_slow_readers_take_8_mib_at_most() {
         _ => Err(std::io::ErrorKind::ConnectionAborted.into()),
     });
     let (prefix, pid_file) = with_pid_file();
-    let kmend = Kmend::start_in(&prefix, "127.0.0.1", &[broker.address.clone()], |_| {});
+    let kmend = Kmend::start_in(&prefix, "127.0.0.1", std::slice::from_ref(&broker.address), |_| {});
     let pid = std::fs::read_to_string(&pid_file).expect("the pid");
     let _ = std::fs::remove_file(&pid_file);
 

@@ -53,6 +53,11 @@ impl Tap {
         tap
     }
 
+    /// Forgets what was recorded.
+    pub fn clear(&self) {
+        self.record.lock().unwrap_or_else(|e| e.into_inner()).exchanges.clear();
+    }
+
     /// All exchanges so far.
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.record.lock().unwrap_or_else(|e| e.into_inner()).exchanges.clone()

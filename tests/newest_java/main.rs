@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 
-#[allow(unused_imports)] // each test binary uses its part
 #[path = "../harness/mod.rs"]
 mod harness;
 #[path = "../scripted/mod.rs"]

@@ -85,13 +85,14 @@ async def consume():
             held = paused.is_set()
             (c.pause if held else c.resume)(*c.assignment())
             say("PAUSED" if held else "RESUMED")
-        for tp, records in (await c.getmany(timeout_ms=100)).items():
+        for tp, records in (await c.getmany(timeout_ms=100, max_records=200)).items():
             for m in records:
                 if handler:
                     await asyncio.sleep(handler)
                 say("HANDLED", m.topic, m.partition, m.offset, (m.key or b"-").decode())
                 done[tp] = m.offset + 1
-                if closing.is_set():
+                # With auto commit stop() commits the position, so what was polled is handled to its end.
+                if closing.is_set() and commit != "auto":
                     break
         if commit == "manual" and done:
             await flush()

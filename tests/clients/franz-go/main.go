@@ -196,7 +196,8 @@ func consume() {
 }
 
 func produce() {
-	opts := common()
+	// Plain batches, so that a test can read them back without a codec.
+	opts := append(common(), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	switch env("ACKS", "all") {
 	case "1":
 		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()))

@@ -127,7 +127,8 @@ public class App {
                     say("HANDLED " + r.topic() + " " + r.partition() + " " + r.offset() + " "
                         + (r.key() == null ? "-" : new String(r.key())));
                     done.put(new TopicPartition(r.topic(), r.partition()), new OffsetAndMetadata(r.offset() + 1));
-                    if (closing) break;
+                    // With auto commit close() commits the position, so what was polled is handled to its end.
+                    if (closing && !commit.equals("auto")) break;
                 }
                 if (commit.equals("manual") && !done.isEmpty()) commit(c, done);
             }

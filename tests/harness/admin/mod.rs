@@ -3,7 +3,7 @@
 
 pub mod conn;
 mod groups;
-mod records;
+pub mod records;
 mod topics;
 
 pub use records::Batch;
