@@ -11,7 +11,7 @@ use super::ledger::Skip;
 use super::lift::Lifts;
 use super::listed::Asked as AskedOffsets;
 use super::metrics::Outcome;
-use super::rules::Rule;
+use super::rules::{Rule, Rules};
 use crate::config::model::{Mode, ResetPolicy};
 use crate::mend::{Asked, ConnMender, Cx, FetchRequest, Injected, Topic, Verdict};
 use crate::wire::api::ApiKey;
@@ -38,10 +38,13 @@ pub struct OnConnection {
     watched: Watched,
     rounds: u64,
     watching: bool,
+    /// What the chases were begun under.
+    rules: Arc<Rules>,
 }
 
 impl OnConnection {
     pub(super) fn new(shared: Arc<Shared>) -> OnConnection {
+        let rules = shared.rules.load_full();
         OnConnection {
             shared,
             chases: HashMap::new(),
@@ -53,6 +56,7 @@ impl OnConnection {
             watched: Watched::default(),
             rounds: 0,
             watching: false,
+            rules,
         }
     }
 
@@ -120,6 +124,11 @@ impl OnConnection {
 
 impl ConnMender for OnConnection {
     fn fetch_request(&mut self, cx: &mut Cx<'_>, request: &FetchRequest) -> Verdict {
+        if !Arc::ptr_eq(&self.rules, &*self.shared.rules.load()) {
+            // The configuration has been replaced: what may still be mended begins anew under it.
+            self.rules = self.shared.rules.load_full();
+            self.chases.clear();
+        }
         if !self.watching {
             self.watching = true;
             cx.wake_at(cx.now + EVERY);
