@@ -17,6 +17,7 @@
 pub mod core;
 pub mod driver;
 pub mod end;
+mod fetched;
 pub mod inflight;
 pub mod limits;
 pub mod metrics;

@@ -206,6 +206,11 @@ impl Rig {
         std::mem::take(&mut self.out[REQUESTS])
     }
 
+    /// Another connection has told it something.
+    pub fn has_mail(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
     pub fn later(&mut self, by: Duration) {
         self.now += by;
         self.core.begin(self.now);

@@ -64,6 +64,21 @@ fn exempt_topics_and_clients_are_left_alone() {
     });
 }
 
+/// A careful person who turns `repair` back: from then on no byte is changed, also not for what was begun.
+#[test]
+fn what_was_begun_ends_when_the_mode_changes() {
+    in_all_cuts(|cuts| {
+        let world = world(|_| {});
+        let mut link = Link::new(&world, cuts, 12, Broker::new(&[(0, (100, 200))]));
+        assert_eq!(link.fetch(0, -1, &[(0, 40)]).of(0), Some((0, Some(0))));
+        let mut config = crate::config::Config::default();
+        config.menders.offset_reset.mode = Mode::Observe;
+        world.env.menders[0].reload(&config);
+        assert_eq!(link.fetch(0, -1, &[(0, 40)]).of(0).map(|a| a.0), Some(1));
+        assert_eq!(link.broker.wanted[&0], (40, 2), "as the client sent it");
+    });
+}
+
 #[test]
 fn a_canary_is_mended_where_the_rest_is_observed() {
     in_all_cuts(|cuts| {
