@@ -42,7 +42,7 @@ type Spoken = BTreeMap<String, BTreeSet<i16>>;
 
 /// A producer, a consumer of each protocol, and an admin that describes everything.
 fn speak(tapped: &Tapped, servers: &str) {
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(60);
     let topic = harness::unique("newest");
     tapped.kafka.admin().create(&topic, 1, &[]);
     let opts = Opts::produce(servers, &topic).with("COUNT", RECORDS).with("RATE", 500).with("IDEMPOTENCE", "true");

@@ -34,7 +34,7 @@ fn tapped() -> &'static Mutex<Tapped> {
 
 /// Every client produces, then consumes in a group, all at once.
 fn traffic(tapped: &Tapped, servers: &str) {
-    let limit = Duration::from_secs(40);
+    let limit = Duration::from_secs(60);
     let admin = tapped.kafka.admin();
     let topics = ALL.map(|name| (name, harness::unique(name)));
     topics.iter().for_each(|(_, topic)| admin.create(topic, 3, &[]));
