@@ -40,7 +40,10 @@ fn port(kmend: &Kmend) -> &str {
 fn ipv6_only() {
     let _slot = slot();
     let kmend = Kmend::start_at("[::1]", &kafka().bootstrap(), |_| {});
-    round_trip(&kmend.listen, &ALL, &[]);
+    // kafkajs 2.2.4 cannot parse an address in brackets: it comes by a name, and is told an address.
+    let others: Vec<&str> = ALL.into_iter().filter(|c| *c != "kafkajs").collect();
+    round_trip(&kmend.listen, &others, &[]);
+    round_trip(&format!("localhost:{}", port(&kmend)), &["kafkajs"], &[]);
 }
 
 /// `localhost` binds both families, so whichever a client tries first, it is answered.

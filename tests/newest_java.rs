@@ -30,8 +30,12 @@ const NEEDED: [(i16, &str); 12] = [
 fn work(kafka: &Kafka, servers: &str) {
     let topic = unique("newest");
     kafka.admin().create(&topic, 2, &[]);
-    let producer = Client::start("java", Opts::produce(servers, &topic).with("COUNT", 200).with("IDEMPOTENCE", true).with("RATE", 40));
-    let consume = |name| Client::start(name, Opts::consume(servers, &topic, &format!("{topic}-{name}")).with("COMMIT", "manual"));
+    let producer = Client::start(
+        "java",
+        Opts::produce(servers, &topic).with("COUNT", 200).with("IDEMPOTENCE", true).with("RATE", 40),
+    );
+    let consume =
+        |name| Client::start(name, Opts::consume(servers, &topic, &format!("{topic}-{name}")).with("COMMIT", "manual"));
     let apps = [consume("java"), consume("java-consumer")];
     producer.wait("200 records sent", Duration::from_secs(30), |c| c.progress() >= 200);
     for app in &apps {
@@ -51,10 +55,17 @@ fn versions(exchanges: &[Exchange]) -> BTreeMap<i16, BTreeSet<i16>> {
     found
 }
 
-/// What the broker said about itself, without correlation ids.
+/// The APIs and versions that the broker said it has. What stands behind them (the epoch of the finalized features)
+/// changes with the cluster's metadata.
 fn said(exchanges: &[Exchange]) -> BTreeSet<Vec<u8>> {
-    let answers = exchanges.iter().filter(|e| e.api == API_VERSIONS).filter_map(|e| e.response.clone());
-    answers.filter_map(|r| r.get(4..).map(<[u8]>::to_vec)).collect()
+    let answers = exchanges.iter().filter(|e| e.api == API_VERSIONS && e.version >= 3);
+    // Correlation id, error code, a length as varint, then 7 bytes for each API.
+    let table = |r: &Vec<u8>| {
+        let (low, high) = (usize::from(r[6]), usize::from(r[7]));
+        let (n, width) = if low < 128 { (low - 1, 1) } else { ((low & 127) + (high << 7) - 1, 2) };
+        r.get(6..6 + width + 7 * n).map(<[u8]>::to_vec)
+    };
+    answers.filter_map(|e| table(e.response.as_ref()?)).collect()
 }
 
 #[test]

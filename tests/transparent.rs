@@ -42,8 +42,7 @@ fn talks(exchanges: Vec<Exchange>, own: &[u16], broker: u16) -> Vec<Talk> {
 
 /// What came after the client had gone cannot be compared.
 fn same(client: &Talk, broker: &Talk) -> bool {
-    client.len() <= broker.len()
-        && client.iter().zip(broker).all(|(c, b)| c.0 == b.0 && (c.1.is_none() || c.1 == b.1))
+    client.len() <= broker.len() && client.iter().zip(broker).all(|(c, b)| c.0 == b.0 && (c.1.is_none() || c.1 == b.1))
 }
 
 fn relays(kafka: &Kafka, broker: u16, client: &str) {
@@ -64,15 +63,19 @@ fn relays(kafka: &Kafka, broker: u16, client: &str) {
 
     let first: u16 = servers.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).expect("a port");
     let own: Vec<u16> = (first..first + 24).collect();
-    let client_side = talks(front.exchanges(), &own, broker);
+    // The control: with the ports left as they are, the same look sees the difference.
     let broker_side = talks(behind.exchanges(), &[], broker);
+    let raw = talks(front.exchanges(), &[], broker);
+    assert!(raw.iter().any(|t| !broker_side.iter().any(|b| same(t, b))), "{client}: the control sees nothing");
+    let client_side = talks(front.exchanges(), &own, broker);
     assert!(client_side.iter().map(Vec::len).sum::<usize>() > 10, "{client} was not seen");
     for (i, talk) in client_side.iter().enumerate() {
         if broker_side.iter().any(|b| same(talk, b)) {
             continue;
         }
         // The closest one, to say where they part.
-        let agree = |b: &Talk| talk.iter().zip(b).take_while(|(c, b)| c.0 == b.0 && (c.1.is_none() || c.1 == b.1)).count();
+        let agree =
+            |b: &Talk| talk.iter().zip(b).take_while(|(c, b)| c.0 == b.0 && (c.1.is_none() || c.1 == b.1)).count();
         let best = broker_side.iter().max_by_key(|b| agree(b)).expect("a connection to the broker");
         let at = agree(best);
         panic!(
