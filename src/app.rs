@@ -24,6 +24,7 @@ use crate::routing::{Routing, Settings};
 use crate::session::core::Env;
 use crate::session::limits::{Budget, Limits};
 use crate::session::metrics::SessionMetrics;
+pub use crate::shutdown::Kind;
 use crate::shutdown::{Event, Signals};
 use crate::store::StoreError;
 use crate::store::checkpoints::Checkpoints;
@@ -31,13 +32,6 @@ use crate::store::dir::StateDir;
 use crate::telemetry::logs::{self, LogError, LogHandle};
 use crate::telemetry::metrics::{Single, registry};
 use crate::upstream::{Dialer, UpstreamError};
-
-/// Why kmend runs: decides what SIGHUP means and what is said at the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Run,
-    Dev,
-}
 
 /// Everything that a run begins with.
 #[derive(Debug)]

@@ -4,7 +4,12 @@
 
 use std::io;
 
-use crate::app::Kind;
+/// Why kmend runs: decides what SIGHUP means and what is said at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Run,
+    Dev,
+}
 
 /// What the outside asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Phase, Shared};
-use crate::session::core::Directory;
+use crate::mend::directory::Directory;
 use crate::upstream::Transport;
 use crate::wire::api::ApiKey;
 use crate::wire::codec::local;

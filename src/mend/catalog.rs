@@ -60,13 +60,16 @@ impl Catalog {
         }
         let mut state = self.write();
         let before = state.by_name.get(name).cloned();
-        let room = state.by_name.len() < MAX_TOPICS && state.partitions + leaders.len() <= MAX_PARTITIONS;
-        if before.is_none() && !room {
+        let had = before.as_ref().map_or(0, |b| b.leaders.len());
+        let fits = state.partitions - had + leaders.len() <= MAX_PARTITIONS;
+        if before.is_none() && !(fits && state.by_name.len() < MAX_TOPICS) {
             return Learnt::Same;
         }
+        // A known topic that has grown beyond all measure stays known, without its leaders.
+        let leaders = if fits { leaders } else { &[] };
         let key: Arc<str> = state.by_name.get_key_value(name).map_or_else(|| Arc::from(name), |(k, _)| k.clone());
         let id = if id == NO_ID { before.as_ref().map_or(NO_ID, |b| b.id) } else { id };
-        state.partitions = state.partitions + leaders.len() - before.as_ref().map_or(0, |b| b.leaders.len());
+        state.partitions = state.partitions - had + leaders.len();
         state.by_name.insert(key.clone(), Known { id, leaders: leaders.into() });
         if id != NO_ID {
             state.by_id.insert(id, key);
@@ -106,6 +109,21 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn growth_is_bounded_for_known_topics_too() {
+        let c = Catalog::default();
+        let many = vec![1; MAX_PARTITIONS / 2];
+        for name in ["a", "b", "c", "d"] {
+            c.learn(name, [name.as_bytes()[0]; 16], &[1]);
+        }
+        for name in ["a", "b", "c", "d"] {
+            c.learn(name, [name.as_bytes()[0]; 16], &many);
+        }
+        assert!(c.read().partitions <= MAX_PARTITIONS);
+        assert_eq!((c.leader("a", 5), c.leader("b", 5)), (Some(1), None));
+        assert!(c.id("b").is_some());
+    }
 
     #[test]
     fn tells_a_recreated_topic() {

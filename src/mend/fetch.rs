@@ -60,6 +60,10 @@ pub struct Position {
     full: u64,
 }
 
+/// What one connection remembers at most, whatever its client asks for or its broker makes up.
+const MAX_TOPICS: usize = 20_000;
+const MAX_POSITIONS: usize = 200_000;
+
 /// All partitions that a connection fetches.
 #[derive(Debug, Default)]
 pub struct FetchTable {
@@ -75,8 +79,8 @@ pub struct FetchTable {
 }
 
 impl FetchTable {
-    /// The topic with this name, new or known.
-    pub fn topic_by_name(&mut self, name: &[u8]) -> Topic {
+    /// The topic with this name, new or known; `None` where there is no room for another.
+    pub fn topic_by_name(&mut self, name: &[u8]) -> Option<Topic> {
         let next = self.near_topic + 1;
         for at in [self.near_topic, next, 0] {
             if let Some(topic) = self.topics.get(at)
@@ -84,14 +88,14 @@ impl FetchTable {
                 && topic.name.as_deref().is_some_and(|n| n.as_bytes() == name)
             {
                 self.near_topic = at;
-                return topic.clone();
+                return Some(topic.clone());
             }
         }
         let name: Arc<str> = String::from_utf8_lossy(name).into();
         self.intern(TopicKey::Name(name.clone()), Some(name), None)
     }
 
-    pub fn topic_by_id(&mut self, id: TopicId, catalog: &Catalog) -> Topic {
+    pub fn topic_by_id(&mut self, id: TopicId, catalog: &Catalog) -> Option<Topic> {
         let next = self.near_topic + 1;
         for at in [self.near_topic, next, 0] {
             if let Some(topic) = self.topics.get(at)
@@ -99,26 +103,25 @@ impl FetchTable {
                 && topic.name.is_some()
             {
                 self.near_topic = at;
-                return topic.clone();
+                return Some(topic.clone());
             }
         }
         let name = catalog.name(&id);
         self.intern(TopicKey::Id(id), name, Some(id))
     }
 
-    fn intern(&mut self, key: TopicKey, name: Option<Arc<str>>, id: Option<TopicId>) -> Topic {
+    fn intern(&mut self, key: TopicKey, name: Option<Arc<str>>, id: Option<TopicId>) -> Option<Topic> {
+        if self.topics.len() >= MAX_TOPICS && !self.by_key.contains_key(&key) {
+            return None;
+        }
         let number = *self.by_key.entry(key).or_insert(self.topics.len() as u32);
         if self.topics.len() as u32 == number {
             self.topics.push(Topic { number, name: None, id });
         }
         self.near_topic = number as usize;
-        match self.topics.get_mut(number as usize) {
-            Some(topic) => {
-                topic.name = name.or(topic.name.take());
-                topic.clone()
-            }
-            None => Topic { number, name, id },
-        }
+        let topic = self.topics.get_mut(number as usize)?;
+        topic.name = name.or(topic.name.take());
+        Some(topic.clone())
     }
 
     pub fn topic(&self, number: u32) -> Option<&Topic> {
@@ -140,6 +143,9 @@ impl FetchTable {
             return;
         }
         let at = self.positions.len();
+        if at >= MAX_POSITIONS {
+            return;
+        }
         self.by_partition.insert((topic, partition), at);
         self.near = at;
         self.positions.push(Position {
@@ -196,6 +202,11 @@ impl FetchTable {
         self.by_partition.get(&(topic, partition)).and_then(|at| self.positions.get(*at))
     }
 
+    /// How many topics are remembered.
+    pub fn topics_known(&self) -> usize {
+        self.topics.len()
+    }
+
     pub fn positions(&self) -> &[Position] {
         &self.positions
     }
@@ -218,7 +229,7 @@ mod tests {
     #[test]
     fn keeps_what_an_incremental_request_omits_and_drops_what_a_full_one_does() {
         let mut t = FetchTable::default();
-        let topic = t.topic_by_name(b"t").number;
+        let topic = t.topic_by_name(b"t").unwrap().number;
         let full = request(1, 0, 0);
         t.begin(&full);
         for p in 0..3 {

@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod chain;
 pub mod conn;
+pub mod directory;
 pub mod fetch;
 pub mod interest;
 pub mod pattern;

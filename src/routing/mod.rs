@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use prometheus::IntGauge;
 
 use crate::config::units::HostPort;
-use crate::session::core::Directory;
+use crate::mend::directory::Directory;
 
 /// Ports that a kmend may use for brokers.
 pub const PORTS: u16 = 200;

@@ -19,19 +19,11 @@ use super::response::ResponseState;
 use super::sasl::Login;
 use super::window::WINDOW;
 use crate::mend::chain::Around;
+use crate::mend::directory::Directory;
 use crate::mend::peers::Message;
 use crate::mend::{Chain, Conn, Effect, FetchTable, Inject, Injected, Interests, Mender, Shared};
 use crate::wire::api::{ApiKey, KEYS};
 use crate::wire::codec::local;
-
-/// Where clients are sent in place of the brokers.
-pub trait Directory: Send + Sync {
-    /// A Metadata or DescribeCluster response names its cluster.
-    fn learn_cluster(&self, cluster_id: &str);
-    /// The host and port at which a client that came to `local` finds this broker. A listener
-    /// stands there when this returns.
-    fn advertise(&self, node: i32, host: &str, port: i32, local: IpAddr) -> Result<(String, u16), String>;
-}
 
 /// What all connections share.
 pub struct Env {
@@ -88,7 +80,7 @@ pub struct Core {
     memory_wait: Option<Instant>,
     mailbox: mpsc::Sender<Message>,
     entered: bool,
-    /// A mender was told something: what it held may go on now.
+    /// A mender was told something, or wants something sent: what is held may go on now.
     stirred: bool,
     apis: Vec<Option<Arc<ApiMetrics>>>,
     pub(super) software: Option<IntGauge>,
@@ -159,6 +151,16 @@ impl Core {
     /// No answer is owed to the client; one that is owed to kmend itself does not count.
     pub fn owes_client(&self) -> bool {
         self.queue.iter().any(|e| !matches!(e.kind, Kind::Injected { .. }))
+    }
+
+    /// A broker closes the connection on an API key that it does not know. One that kmend knows
+    /// neither passes, for it may be of a newer Kafka: only the broker's close tells (rule P3).
+    pub fn explain(&self, end: End) -> End {
+        let asked = self.queue.front().filter(|e| matches!(e.kind, Kind::Forwarded) && e.api.name().is_none());
+        match (end, asked) {
+            (End::UpstreamClosed | End::UpstreamIo(_), Some(entry)) => End::UnknownKey(entry.api.0),
+            (end, _) => end,
+        }
     }
 
     /// The client is in the middle of sending a frame.
@@ -251,6 +253,12 @@ impl Core {
         self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Answer { frame, body }));
     }
 
+    /// An answer to a request of ours that cannot be told.
+    pub(super) fn injected_lost(&mut self, mender: usize, token: u64) {
+        self.memory_wait = None;
+        self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Lost));
+    }
+
     /// Brings up to date what menders read from the connection.
     pub(super) fn refresh(&mut self) {
         self.conn.injectable = self.joins == 0 && self.login.may_inject(self.now);
@@ -259,7 +267,11 @@ impl Core {
     pub(super) fn apply_effects(&mut self) {
         for effect in self.chain.take_effects() {
             match effect {
-                Effect::Inject(inject) => self.injects.push_back(inject),
+                Effect::Inject(inject) => {
+                    self.injects.push_back(inject);
+                    // It goes out at the next frame boundary, which may be now.
+                    self.stirred = true;
+                }
                 Effect::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |w| w.min(at))),
             }
         }
@@ -274,7 +286,7 @@ impl Core {
     pub(super) fn send_injects(&mut self, pump: &mut Pump) {
         while let Some(inject) = self.injects.pop_front() {
             self.refresh();
-            if !self.conn.injectable {
+            if !self.conn.injectable || inject.deadline <= self.now {
                 let (mender, token) = (inject.mender, inject.token);
                 self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Lost));
                 continue;
@@ -304,10 +316,12 @@ impl Core {
 
     /// The client says who it is.
     pub(super) fn learn_client(&mut self, client_id: &[u8]) {
-        if self.entered && self.conn.client_id.as_bytes() == client_id {
+        // Compared as it is kept: entering anew makes the client's groups forgotten.
+        let client_id = String::from_utf8_lossy(client_id);
+        if self.entered && *self.conn.client_id == *client_id {
             return;
         }
-        self.conn.client_id = String::from_utf8_lossy(client_id).into();
+        self.conn.client_id = client_id.into();
         self.entered = true;
         self.env.shared.peers.enter(self.conn.number, self.conn.client(), self.conn.node, &self.mailbox);
     }

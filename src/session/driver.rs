@@ -46,9 +46,7 @@ where
         closing: false,
         held: [false; 2],
     };
-    let end = poll_fn(|cx| driver.poll(cx)).await;
-    driver.close();
-    end
+    poll_fn(|cx| driver.poll(cx)).await
 }
 
 struct Driver<C, U> {
@@ -78,7 +76,7 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.rounds(cx) {
-            Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
+            Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(self.core.explain(end)),
             Ok(Poll::Pending) => Poll::Pending,
         }
     }
@@ -88,6 +86,8 @@ where
         for _ in 0..ROUNDS {
             let mut moved = false;
             while let Poll::Ready(Some(message)) = self.messages.poll_recv(cx) {
+                // What is told in answer is newer than the question.
+                self.core.begin(Instant::now());
                 self.core.on_message(message);
                 moved = true;
             }
@@ -105,6 +105,8 @@ where
             }
             self.core.begin(Instant::now());
         }
+        // Bytes without a break must not keep what is due waiting.
+        self.poll_time(cx)?;
         cx.waker().wake_by_ref();
         Ok(Poll::Pending)
     }
@@ -135,9 +137,7 @@ where
         self.held[1] = wait == Wait::Held;
         let before = self.responses.has_output();
         let drained = self.responses.poll_drain(&mut self.client, cx).map_err(End::ClientIo)?;
-        if let Poll::Ready(n) = drained {
-            self.env.metrics.response_bytes.inc_by(n as u64);
-        }
+        self.env.metrics.response_bytes.inc_by(self.responses.take_written());
         let paused = drained.is_pending();
         self.pause(1, paused);
         if paused || wait == Wait::Held || wait == Wait::Memory || self.responses.eof {
@@ -152,24 +152,16 @@ where
         }
     }
 
-    fn pause(&mut self, side: usize, paused: bool) {
-        let gauge =
-            if side == 0 { &self.env.metrics.client_reads_paused } else { &self.env.metrics.upstream_reads_paused };
-        if let Some(was) = self.paused.get_mut(side)
-            && *was != paused
-        {
-            *was = paused;
-            if paused { gauge.inc() } else { gauge.dec() }
-        }
-    }
-
     /// Half-closed sides are drained, not cut: a client that has finished still gets its answers.
+    /// One that has broken off in the middle of a frame is let go, as a broker does: the answer to
+    /// half a request never comes.
     fn poll_ends(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
         if self.responses.eof && !self.responses.has_output() && !self.held[1] {
             return Ok(Poll::Ready(End::UpstreamClosed));
         }
         let sent = self.requests.eof && !self.requests.has_output() && !self.held[0];
-        if sent && !self.core.owes_client() && !self.responses.has_output() {
+        let answered = !self.core.owes_client() && !self.responses.has_output();
+        if sent && (answered || self.core.is_mid_request()) {
             self.closing = true;
         }
         if self.closing {
@@ -188,7 +180,8 @@ where
             return Err(End::Handshake);
         }
         let quiet = self.core.is_idle() && !self.requests.has_output() && !self.responses.has_output();
-        if quiet && now >= self.active + self.core.limits().idle_timeout {
+        // A client that has finished waits for its answers, but not for ever for a broker that hangs.
+        if (quiet || self.requests.eof) && now >= self.active + self.core.limits().idle_timeout {
             return Err(End::Idle);
         }
         let mut due = self.active + self.core.limits().idle_timeout;
@@ -218,8 +211,25 @@ where
         }
         Ok(false)
     }
+}
 
-    fn close(&mut self) {
+impl<C, U> Driver<C, U> {
+    fn pause(&mut self, side: usize, paused: bool) {
+        let gauge =
+            if side == 0 { &self.env.metrics.client_reads_paused } else { &self.env.metrics.upstream_reads_paused };
+        if let Some(was) = self.paused.get_mut(side)
+            && *was != paused
+        {
+            *was = paused;
+            if paused { gauge.inc() } else { gauge.dec() }
+        }
+    }
+}
+
+/// However the connection ends, also by being dropped at the end of a drain: what it counted and
+/// entered elsewhere goes with it.
+impl<C, U> Drop for Driver<C, U> {
+    fn drop(&mut self) {
         self.pause(0, false);
         self.pause(1, false);
         self.core.begin(Instant::now());

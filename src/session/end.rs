@@ -42,6 +42,8 @@ pub enum End {
         "the client sent {api} version {version}, newer than this kmend can rewrite; it was told so in ApiVersions"
     )]
     TooNew { api: &'static str, version: i16 },
+    #[error("the client sent a request with API key {0}, which neither kmend nor the broker knows")]
+    UnknownKey(i16),
     #[error("the client sent a {api} request that does not fit its layout: {why}")]
     BadBody { api: &'static str, why: WalkError },
     #[error("the broker sent something that is no Kafka response: {0}")]
@@ -76,6 +78,7 @@ impl End {
             | End::BadRequest(_)
             | End::BadHead(_)
             | End::TooNew { .. }
+            | End::UnknownKey(_)
             | End::BadBody { .. }
             | End::Handshake => Side::Client,
             End::UpstreamClosed
@@ -97,6 +100,7 @@ impl End {
             End::BadRequest(e) | End::BadResponse(e) => e.reason(),
             End::BadHead(_) => "bad_header",
             End::TooNew { .. } => "too_new",
+            End::UnknownKey(_) => "unknown_key",
             End::BadBody { .. } => "bad_body",
             End::Unexpected { .. } => "correlation",
             End::Unreadable { .. } => "unreadable",

@@ -17,6 +17,7 @@
 pub mod core;
 pub mod driver;
 pub mod end;
+mod fetched;
 pub mod inflight;
 pub mod limits;
 pub mod metrics;
@@ -25,4 +26,6 @@ mod request;
 mod response;
 pub mod sasl;
 mod scan;
+#[cfg(test)]
+mod tests;
 pub mod window;

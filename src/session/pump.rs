@@ -19,9 +19,15 @@ pub struct Pump {
     /// What a window over [`WINDOW`] holds of the memory budget.
     pub reserved: Option<Reservation>,
     unflushed: bool,
+    written: u64,
 }
 
 impl Pump {
+    /// Bytes written since the last call, also by rounds that did not come to their end.
+    pub fn take_written(&mut self) -> u64 {
+        std::mem::take(&mut self.written)
+    }
+
     /// Puts `bytes` behind everything that is to be written.
     pub fn insert(&mut self, bytes: &[u8]) {
         let output = self.window.output().len();
@@ -52,8 +58,7 @@ impl Pump {
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
-    ) -> Poll<std::io::Result<usize>> {
-        let mut total = 0;
+    ) -> Poll<std::io::Result<()>> {
         loop {
             let side = self.side.get(self.side_at..).unwrap_or_default();
             let (bytes, is_side) = if side.is_empty() { (self.window.output(), false) } else { (side, true) };
@@ -69,7 +74,7 @@ impl Pump {
             } else {
                 self.window.wrote(n)
             }
-            total += n;
+            self.written += n as u64;
             self.unflushed = true;
         }
         if self.side_at > 0 {
@@ -84,7 +89,7 @@ impl Pump {
         if self.window.capacity() <= WINDOW {
             self.reserved = None;
         }
-        Poll::Ready(Ok(total))
+        Poll::Ready(Ok(()))
     }
 
     /// Reads once. `Ok(0)`: the sender has finished.

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::core::{Core, Directory, Wait};
+use super::core::{Core, Wait};
 use super::end::End;
 use super::inflight::Kind;
 use super::pump::Pump;
-use super::scan::{FetchResponseScan, HideNodes, TopicsScan};
+use super::scan::{FetchResponseScan, TopicsScan};
 use super::window::WINDOW;
+use crate::mend::directory::Directory;
 use crate::mend::{Asked, FetchRequest, Treatment, Verdict};
 use crate::wire::api::ApiKey;
 use crate::wire::codec::entry;
@@ -15,7 +16,7 @@ use crate::wire::frame::{self, PREFIX};
 use crate::wire::head::{self, HeadError, RESPONSE_FIXED};
 use crate::wire::layout::{self, Layout, mark};
 use crate::wire::splice::{self, Addresses, NodeAt, RewriteError};
-use crate::wire::walk::{self, Mark, Visitor, WalkError, Walker};
+use crate::wire::walk::{self, Mark, Visitor, Walker};
 
 /// Where in the stream of responses the broker is. The front of the queue says whose it is.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) enum ResponseState {
     Head,
     /// So many bytes of this frame pass.
     Pass(usize),
+    /// So many bytes of this frame are dropped: an answer to kmend itself that nobody waits for.
+    Swallow(usize),
     Fetch(Box<(Walker, Option<FetchRequest>, FetchResponseScan)>),
     ShareFetch(Box<Walker>),
     /// The topics of a Metadata response; its brokers have been rewritten.
@@ -32,19 +35,19 @@ pub(super) enum ResponseState {
 
 /// A response's head.
 #[derive(Debug, Clone, Copy)]
-struct Head {
-    api: ApiKey,
-    version: i16,
-    body: usize,
-    total: usize,
+pub(super) struct Head {
+    pub api: ApiKey,
+    pub version: i16,
+    pub body: usize,
+    pub total: usize,
 }
 
 impl Head {
-    fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         self.api.name().unwrap_or("unknown")
     }
 
-    fn unreadable(&self, why: impl ToString) -> End {
+    pub fn unreadable(&self, why: impl ToString) -> End {
         End::Unreadable { api: self.name(), version: self.version, why: why.to_string() }
     }
 }
@@ -61,6 +64,17 @@ impl Core {
                     *left -= n;
                     if *left == 0 { self.response_done() } else { Some(Wait::Bytes) }
                 }
+                ResponseState::Swallow(left) => {
+                    let n = (*left).min(pump.window.undecided().len());
+                    pump.replace(n, &[]);
+                    *left -= n;
+                    if *left == 0 {
+                        self.response = ResponseState::Head;
+                        None
+                    } else {
+                        Some(Wait::Bytes)
+                    }
+                }
                 ResponseState::Fetch(_) => self.fetched(pump)?,
                 ResponseState::ShareFetch(_) => self.share_fetched(pump)?,
                 ResponseState::Topics(_) => self.topics(pump)?,
@@ -72,13 +86,13 @@ impl Core {
     }
 
     /// The frame at the front has been dealt with.
-    fn response_done(&mut self) -> Option<Wait> {
+    pub(super) fn response_done(&mut self) -> Option<Wait> {
         self.response = ResponseState::Head;
         self.response_hold = None;
-        if let Some(entry) = self.queue.pop_front() {
-            if matches!(entry.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
-                self.joins = self.joins.saturating_sub(1);
-            }
+        if let Some(entry) = self.queue.pop_front()
+            && matches!(entry.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP)
+        {
+            self.joins = self.joins.saturating_sub(1);
         }
         None
     }
@@ -93,9 +107,8 @@ impl Core {
         let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
             return Ok(Some(Wait::Bytes));
         };
-        let max = self.limits.max_frame.max(i32::MAX as u32);
         let raw = self.queue.front().is_some_and(|e| matches!(e.kind, Kind::Raw));
-        let size = frame::check(*prefix, if raw { 0 } else { 4 }, max).map_err(End::BadResponse)? as usize;
+        let size = frame::check_response(*prefix, if raw { 0 } else { 4 }).map_err(End::BadResponse)? as usize;
         let total = PREFIX + size;
         if raw {
             self.response = ResponseState::Pass(total);
@@ -187,13 +200,13 @@ impl Core {
         }
     }
 
-    fn pass(&mut self, head: Head) -> Result<Option<Wait>, End> {
+    pub(super) fn pass(&mut self, head: Head) -> Result<Option<Wait>, End> {
         self.response = ResponseState::Pass(head.total);
         Ok(None)
     }
 
     /// Waits until the frame is here as a whole.
-    fn gather(&mut self, pump: &mut Pump, head: Head) -> Result<Option<Wait>, End> {
+    pub(super) fn gather(&mut self, pump: &mut Pump, head: Head) -> Result<Option<Wait>, End> {
         if let Some(wait) = self.reserve(pump, head.total, head.api)? {
             return Ok(Some(wait));
         }
@@ -208,15 +221,25 @@ impl Core {
         token: u64,
         abandoned: bool,
     ) -> Result<Option<Wait>, End> {
-        if let Some(wait) = self.gather(pump, head)? {
-            return Ok(Some(wait));
+        // What cannot be held, or comes too late, is not worth the client's connection.
+        let can_hold = !abandoned
+            && head.total <= self.limits.max_whole_frame.max(WINDOW)
+            && !matches!(self.reserve(pump, head.total, head.api)?, Some(Wait::Memory));
+        if !can_hold {
+            self.queue.pop_front();
+            if !abandoned {
+                self.injected_lost(mender, token);
+            }
+            self.response = ResponseState::Swallow(head.total);
+            return Ok(None);
+        }
+        if pump.window.undecided().len() < head.total {
+            return Ok(Some(Wait::Bytes));
         }
         let frame = pump.window.undecided().get(..head.total).unwrap_or_default();
         // It is out of the queue before the mender acts on it.
         self.queue.pop_front();
-        if !abandoned {
-            self.injected_answer(mender, token, frame, head.body);
-        }
+        self.injected_answer(mender, token, frame, head.body);
         pump.replace(head.total, &[]);
         Ok(None)
     }
@@ -284,7 +307,7 @@ impl Core {
         Ok(self.response_done())
     }
 
-    fn rewrite(&self, head: Head, layout: Layout, frame: &mut [u8]) -> Result<Option<Vec<u8>>, End> {
+    pub(super) fn rewrite(&self, head: Head, layout: Layout, frame: &mut [u8]) -> Result<Option<Vec<u8>>, End> {
         let advertise = |node: &NodeAt| advertise(&*self.env.directory, node, self.local);
         splice::rewrite(head.api, head.version, layout, frame, head.body, advertise).map_err(|e| match e {
             RewriteError::Walk(why) => head.unreadable(why),
@@ -347,98 +370,6 @@ impl Core {
                 Ok(None)
             }
         }
-    }
-
-    fn fetch_response(&mut self, pump: &mut Pump, head: Head, layout: Layout) -> Result<Option<Wait>, End> {
-        let looked = self.interests.response(ApiKey::FETCH) != Treatment::Skip;
-        let request = self.queue.front().and_then(|e| e.fetch).filter(|_| looked);
-        if request.is_none() && head.version < 16 {
-            return self.pass(head);
-        }
-        let whole = head.total <= WINDOW;
-        if whole && let Some(wait) = self.gather(pump, head)? {
-            return Ok(Some(wait));
-        }
-        let scan = FetchResponseScan::new(whole);
-        if whole {
-            return self.fetched_whole(pump, head, layout, request, scan);
-        }
-        pump.window.approve(head.body);
-        self.response = ResponseState::Fetch(Box::new((Walker::new(layout, head.body, head.total), request, scan)));
-        Ok(None)
-    }
-
-    /// A Fetch response that fits the window: its node endpoints can be rewritten.
-    fn fetched_whole(
-        &mut self,
-        pump: &mut Pump,
-        head: Head,
-        layout: Layout,
-        request: Option<FetchRequest>,
-        mut scan: FetchResponseScan,
-    ) -> Result<Option<Wait>, End> {
-        let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
-        walk::whole(layout, frame, head.body, &mut scan.visitor(self, request.as_ref()))
-            .map_err(|e| head.unreadable(e))?;
-        let new = if scan.endpoints { self.rewrite(head, layout, frame)? } else { None };
-        match new {
-            None => pump.window.approve(head.total),
-            Some(new) => pump.replace(head.total, &new),
-        }
-        self.fetch_ended(request, scan.error);
-        Ok(self.response_done())
-    }
-
-    fn fetched(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let ResponseState::Fetch(mut state) = std::mem::replace(&mut self.response, ResponseState::Head) else {
-            return Ok(None);
-        };
-        let (walker, request, scan) = &mut *state;
-        let progress = walker
-            .step(pump.window.undecided_mut(), &mut scan.visitor(self, request.as_ref()))
-            .map_err(|why| self.broken(why))?;
-        pump.window.approve(progress.consumed);
-        match progress.need {
-            Some(need) => {
-                pump.window.reach(need);
-                self.response = ResponseState::Fetch(state);
-                Ok(Some(Wait::Bytes))
-            }
-            None => {
-                self.fetch_ended(*request, scan.error);
-                Ok(self.response_done())
-            }
-        }
-    }
-
-    fn fetch_ended(&mut self, request: Option<FetchRequest>, error: i16) {
-        match request.filter(|r| !r.replica) {
-            Some(request) => self.call_all(|m, cx| m.fetch_response_end(cx, &request, error)),
-            None => self.apply_effects(),
-        }
-    }
-
-    fn share_fetched(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let ResponseState::ShareFetch(mut walker) = std::mem::replace(&mut self.response, ResponseState::Head) else {
-            return Ok(None);
-        };
-        let progress = walker.step(pump.window.undecided_mut(), &mut HideNodes).map_err(|why| self.broken(why))?;
-        pump.window.approve(progress.consumed);
-        match progress.need {
-            Some(need) => {
-                pump.window.reach(need);
-                self.response = ResponseState::ShareFetch(walker);
-                Ok(Some(Wait::Bytes))
-            }
-            None => Ok(self.response_done()),
-        }
-    }
-
-    /// The streamed frame at the front cannot be read to its end.
-    fn broken(&self, why: WalkError) -> End {
-        let (api, version) =
-            self.queue.front().map_or(("unknown", 0), |e| (e.api.name().unwrap_or("unknown"), e.version));
-        End::Unreadable { api, version, why: why.to_string() }
     }
 
     /// Learns the broker's versions, and lowers those that carry addresses in ways unknown here.

@@ -54,7 +54,10 @@ impl Login {
 
     /// A broker accepted SaslAuthenticate; 0: no end.
     pub fn authenticated(&mut self, lifetime_ms: i64, now: Instant) {
-        self.expires = u64::try_from(lifetime_ms).ok().filter(|ms| *ms > 0).map(|ms| now + Duration::from_millis(ms));
+        self.expires = u64::try_from(lifetime_ms)
+            .ok()
+            .filter(|ms| *ms > 0)
+            .and_then(|ms| now.checked_add(Duration::from_millis(ms)));
     }
 
     /// The broker answered a request.

@@ -42,7 +42,7 @@ pub(super) struct FetchRequestVisitor<'a> {
 impl Visitor for FetchRequestVisitor<'_> {
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
         if matches!(mark, mark::TOPIC | mark::FORGOTTEN_TOPIC) {
-            self.scan.topic = Some(self.core.fetch.topic_by_name(value.unwrap_or_default()));
+            self.scan.topic = self.core.fetch.topic_by_name(value.unwrap_or_default());
         }
     }
 
@@ -50,7 +50,7 @@ impl Visitor for FetchRequestVisitor<'_> {
         match mark {
             mark::TOPIC_ID | mark::FORGOTTEN_TOPIC_ID => {
                 if let Some(id) = bytes.first_chunk::<16>() {
-                    self.scan.topic = Some(self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog));
+                    self.scan.topic = self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog);
                 }
             }
             mark::PARTITION => {
@@ -124,7 +124,7 @@ pub(super) struct FetchResponseVisitor<'a> {
 impl Visitor for FetchResponseVisitor<'_> {
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
         if mark == mark::TOPIC && self.request.is_some() {
-            self.scan.topic = Some(self.core.fetch.topic_by_name(value.unwrap_or_default()));
+            self.scan.topic = self.core.fetch.topic_by_name(value.unwrap_or_default());
         }
     }
 
@@ -134,7 +134,7 @@ impl Visitor for FetchResponseVisitor<'_> {
             mark::TOP => self.scan.error = entry::fetch_top(bytes).0,
             mark::TOPIC_ID => {
                 if let Some(id) = bytes.first_chunk::<16>() {
-                    self.scan.topic = Some(self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog));
+                    self.scan.topic = self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog);
                 }
             }
             mark::PARTITION => {

@@ -12,7 +12,9 @@ pub enum FrameError {
         "looks like a TLS handshake on a plaintext listener: switch TLS off in the client (security.protocol), or point it at a TLS listener"
     )]
     Tls,
-    #[error("looks like an HTTP request on a Kafka listener")]
+    #[error("looks like a TLS alert: this port speaks TLS (upstream.tls.enabled)")]
+    TlsAlert,
+    #[error("looks like HTTP")]
     Http,
     #[error("negative frame length {0}")]
     Negative(i32),
@@ -27,6 +29,7 @@ impl FrameError {
     pub fn reason(self) -> &'static str {
         match self {
             FrameError::Tls => "tls_on_plaintext",
+            FrameError::TlsAlert => "tls_alert",
             FrameError::Http => "http",
             FrameError::Negative(_) => "negative_length",
             FrameError::TooShort(_) => "too_short",
@@ -47,6 +50,18 @@ pub fn check(prefix: [u8; PREFIX], min: u32, max: u32) -> Result<u32, FrameError
         Ok(_) => Err(FrameError::TooLong(size, max)),
         Err(_) => Err(FrameError::Negative(size)),
     }
+}
+
+/// Checks the length prefix of a response. A broker may send whatever size it likes; but what starts
+/// like an alert or like HTTP, and would be hundreds of megabytes long, is no Kafka broker's.
+pub fn check_response(prefix: [u8; PREFIX], min: u32) -> Result<u32, FrameError> {
+    if prefix[0] == 0x15 && prefix[1] == 0x03 && prefix[2] <= 0x04 {
+        return Err(FrameError::TlsAlert);
+    }
+    if is_http(prefix) {
+        return Err(FrameError::Http);
+    }
+    check(prefix, min, i32::MAX as u32)
 }
 
 /// A TLS record of type handshake: `16 03 0x`.

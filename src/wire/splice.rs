@@ -48,7 +48,7 @@ pub struct Addresses {
     pub nodes: Vec<NodeAt>,
     pub cluster_id: Option<String>,
     /// Where the `NodeEndpoints` tag stands: number, content, size of the content.
-    endpoints: Option<(usize, usize, usize)>,
+    endpoints: Vec<(usize, usize, usize)>,
     id: i32,
     compact: bool,
 }
@@ -81,7 +81,7 @@ impl Visitor for Addresses {
 
     fn tag(&mut self, mark: Mark, at: usize, tag: u32, content: usize, size: usize) -> Action {
         if mark == mark::END_TAGS && tag == 0 {
-            self.endpoints = Some((at, content, size));
+            self.endpoints.push((at, content, size));
         }
         Action::Keep
     }
@@ -133,21 +133,19 @@ pub fn rewrite<E>(
 ) -> Result<Option<Vec<u8>>, RewriteError<E>> {
     let mut found = Addresses::new(api, version);
     walk::whole(layout, frame, body, &mut found).map_err(RewriteError::Walk)?;
-    let splices = match found.endpoints {
-        None => found.splices(advertise).map_err(RewriteError::Advertise)?,
-        Some((at, content, size)) => {
-            // The tag's content is walked like a message of its own, its own size goes before it.
-            let mut inner = vec![0; 4];
-            inner.extend_from_slice(frame.get(content..content + size).unwrap_or_default());
-            let total = inner.len();
-            let mut nodes = Addresses::new(api, version);
-            walk::whole(layout::node_endpoints(), &mut inner, 4, &mut nodes).map_err(RewriteError::Walk)?;
-            let new = apply(&inner, total, &nodes.splices(&mut advertise).map_err(RewriteError::Advertise)?);
-            let mut with = vec![0];
-            varint::write(&mut with, new.len() as u32 - 4);
-            with.extend_from_slice(new.get(4..).unwrap_or_default());
-            vec![Splice { at, len: content + size - at, with }]
-        }
-    };
+    let mut splices = found.splices(&mut advertise).map_err(RewriteError::Advertise)?;
+    for (at, content, size) in found.endpoints {
+        // The tag's content is walked like a message of its own, its own size goes before it.
+        let mut inner = vec![0; 4];
+        inner.extend_from_slice(frame.get(content..content + size).unwrap_or_default());
+        let total = inner.len();
+        let mut nodes = Addresses::new(api, version);
+        walk::whole(layout::node_endpoints(), &mut inner, 4, &mut nodes).map_err(RewriteError::Walk)?;
+        let new = apply(&inner, total, &nodes.splices(&mut advertise).map_err(RewriteError::Advertise)?);
+        let mut with = vec![0];
+        varint::write(&mut with, new.len() as u32 - 4);
+        with.extend_from_slice(new.get(4..).unwrap_or_default());
+        splices.push(Splice { at, len: content + size - at, with });
+    }
     Ok((!splices.is_empty()).then(|| apply(frame, frame.len(), &splices)))
 }

@@ -6,9 +6,12 @@
 //! What a visitor changes keeps its length. Every length and count is checked against what is left
 //! of the frame, so a frame that the walker accepts cannot make a decoder allocate beyond it.
 
+mod at_once;
+
 use thiserror::Error;
 
 use super::varint::{self, Uvarint};
+pub use at_once::{front, whole};
 
 /// Names a field to its visitor; [`Mark::NONE`] means that nobody looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -447,8 +450,9 @@ impl Walker {
             return Err(WalkError::Length(self.at));
         }
         if mark != Mark::NONE && v.tag(mark, self.at, tag, self.at + a + b, size) == Action::Hide {
-            if let (1, Some(first)) = (a, buf.first_mut()) {
-                *first = UNKNOWN_TAG;
+            // A number may be written in more bytes than it needs.
+            if let Some(number) = buf.get_mut(..a) {
+                varint::write_padded(number, u32::from(UNKNOWN_TAG));
             }
             self.blank = size > 0;
         }
@@ -457,44 +461,5 @@ impl Walker {
             self.next();
         }
         self.pass(a + b, size)
-    }
-}
-
-/// Walks over a complete frame at once.
-pub fn whole<V: Visitor + ?Sized>(
-    layout: &'static [Op],
-    frame: &mut [u8],
-    body: usize,
-    visitor: &mut V,
-) -> Result<(), WalkError> {
-    let end = frame.len();
-    let mut walker = Walker::new(layout, body, end);
-    let Some(bytes) = frame.get_mut(body..) else {
-        return Err(WalkError::Short(end));
-    };
-    match walker.step(bytes, visitor)?.need {
-        None => Ok(()),
-        Some(_) => Err(WalkError::Short(end)),
-    }
-}
-
-/// Walks over the first part of a frame of `end` bytes, of which `frame` has arrived.
-/// `Ok(Ok(at))`: the part ends at byte `at`; `Ok(Err(n))`: at least `n` bytes of the frame are needed.
-pub fn front<V: Visitor + ?Sized>(
-    layout: &'static [Op],
-    frame: &mut [u8],
-    body: usize,
-    end: usize,
-    visitor: &mut V,
-) -> Result<Result<usize, usize>, WalkError> {
-    let mut walker = Walker::new(layout, body, end);
-    let Some(bytes) = frame.get_mut(body..) else {
-        return Ok(Err(body));
-    };
-    match walker.step(bytes, visitor) {
-        Ok(Progress { consumed, need: Some(need) }) => Ok(Err(body + consumed + need)),
-        Ok(Progress { need: None, .. }) => Ok(Ok(end)),
-        Err(WalkError::Trailing(at)) => Ok(Ok(at)),
-        Err(e) => Err(e),
     }
 }

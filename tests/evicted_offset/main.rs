@@ -69,6 +69,35 @@ mended! {
     kafkajs_latest_moving_start: "kafkajs" "latest" MovingStart;
 }
 
+/// The older line of brokers (3.9), whose newest versions are others.
+mod older_broker {
+    use std::sync::OnceLock;
+
+    use crate::case::mended;
+    use crate::harness::{ClusterSpec, Kafka};
+    use crate::scenario::Scenario::{Committed, Paused, ThreePartitions};
+
+    fn kafka() -> &'static Kafka {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(|| Kafka::start(ClusterSpec { version: "kafka-old", ..ClusterSpec::default() }))
+    }
+
+    #[test]
+    fn java_none_three_partitions() {
+        mended(kafka(), "java", "none", ThreePartitions);
+    }
+
+    #[test]
+    fn librdkafka_latest_paused() {
+        mended(kafka(), "librdkafka", "latest", Paused);
+    }
+
+    #[test]
+    fn sarama_none_committed() {
+        mended(kafka(), "sarama", "none", Committed);
+    }
+}
+
 /// Each repair is first shown to be needed: the same client directly on the broker.
 mod direct {
     use crate::case::Verdict::{self, Died, Skipped, Stuck};

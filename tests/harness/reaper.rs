@@ -25,6 +25,8 @@ for d in $dirs; do rm -rf "$d"; done
 fn tell(line: &str) {
     static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let pipe = PIPE.get_or_init(|| {
+        // It outlives this process by design, and is nobody's to wait for.
+        #[allow(clippy::zombie_processes)]
         let mut shell = Command::new("sh")
             .args(["-c", SCRIPT])
             .stdin(Stdio::piped())

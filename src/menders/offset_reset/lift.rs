@@ -25,12 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// OffsetFetch requests whose answers are awaited; more are passed through.
 const MAX_LIFTS: usize = 64;
 
-type Partitions = Vec<(Arc<str>, i32)>;
+/// Topic and partition.
+type Place = (Arc<str>, i32);
 
 #[derive(Debug)]
 struct Lift {
     since: Instant,
-    wanted: Partitions,
+    /// By group: one request may ask for several (version 8 and later), not all of them the client's.
+    wanted: Vec<(Arc<str>, Place)>,
 }
 
 #[derive(Debug, Default)]
@@ -79,16 +81,15 @@ impl OnConnection {
             return;
         }
         let rules = self.shared.rules.load_full();
-        let group = cx.shared.peers.only_group(&client);
-        let wanted: Partitions = wanted
+        let wanted: Vec<(Arc<str>, Place)> = wanted
             .into_iter()
-            .filter(|(topic, _)| {
-                let rule = rules.rule(topic, &client.client_id, group.as_deref());
+            .filter(|(group, (topic, _))| {
+                let rule = rules.rule(topic, &client.client_id, Some(group));
                 rule.mode == Mode::Repair && matches!(rule.policy, ResetPolicy::Earliest | ResetPolicy::Nearest)
             })
             .collect();
         let mut by_leader: HashMap<(Arc<str>, Option<i32>), Vec<i32>> = HashMap::new();
-        for (topic, partition) in &wanted {
+        for (_, (topic, partition)) in &wanted {
             let leader = cx.shared.catalog.leader(topic, *partition);
             by_leader.entry((topic.clone(), leader)).or_default().push(*partition);
         }
@@ -121,36 +122,46 @@ impl OnConnection {
         };
         let until = lift.since + PATIENCE;
         let starts = &self.shared.starts;
-        let open = |(topic, partition): &(Arc<str>, i32)| {
+        let open = |(_, (topic, partition)): &(Arc<str>, Place)| {
             starts.known(topic, *partition, Some(lift.since), cx.now) == Known::NotYet
         };
         if cx.now < until && lift.wanted.iter().any(open) {
             return Verdict::Hold(until);
         }
-        let known: HashMap<(Arc<str>, i32), i64> = lift
+        let group = lift.wanted.first().map(|(group, _)| group.clone());
+        let known: HashMap<(Arc<str>, Place), i64> = lift
             .wanted
             .iter()
-            .filter_map(|(topic, p)| match starts.known(topic, *p, None, cx.now) {
-                Known::Start(start) => Some(((topic.clone(), *p), start)),
-                Known::Unobtainable | Known::NotYet => None,
+            .filter_map(|wanted| {
+                let (topic, partition) = &wanted.1;
+                match starts.known(topic, *partition, None, cx.now) {
+                    Known::Start(start) => Some((wanted.clone(), start)),
+                    Known::Unobtainable | Known::NotYet => None,
+                }
             })
             .collect();
         self.lifts.by_seq.remove(&asked.seq);
         let Some(layout) = layout::response(asked.api, asked.version) else {
             return Verdict::Pass;
         };
-        let mut response = Response { cx, known, topic: None, lifted: Vec::new() };
+        let mut response = Response {
+            cx,
+            known,
+            // Below version 8 the answer does not say it: there is only one.
+            group: group.unwrap_or_else(|| Arc::from("")),
+            topic: None,
+            lifted: Vec::new(),
+        };
         if walk::whole(layout, frame, body, &mut response).is_err() {
             return Verdict::Pass;
         }
         let lifted = response.lifted;
         let client = cx.conn.client();
-        let group = cx.shared.peers.only_group(&client);
-        for (topic, partition, old, new) in lifted {
-            let policy = self.shared.rules.load().rule(&topic, &client.client_id, group.as_deref()).policy;
+        for Lifted { group, topic, partition, old, new } in lifted {
+            let policy = self.shared.rules.load().rule(&topic, &client.client_id, Some(&group)).policy;
             let skip = Skip {
                 client: client.clone(),
-                group: group.clone(),
+                group: Some(group),
                 topic,
                 partition,
                 old,
@@ -183,7 +194,7 @@ impl Visitor for Join {
 /// The partitions that a member asks for.
 struct Request<'a, 'b> {
     cx: &'a Cx<'b>,
-    wanted: Partitions,
+    wanted: Vec<(Arc<str>, Place)>,
     topic: Option<Arc<str>>,
     group: Arc<str>,
     member: bool,
@@ -207,25 +218,38 @@ impl Visitor for Request<'_, '_> {
         match mark {
             mark::TOPIC_ID => self.topic = bytes.first_chunk().and_then(|id| self.cx.shared.catalog.name(id)),
             mark::PARTITION if self.member => {
-                self.wanted.extend(self.topic.clone().map(|topic| (topic, entry::int32(bytes))));
+                let place = self.topic.clone().map(|topic| (topic, entry::int32(bytes)));
+                self.wanted.extend(place.map(|p| (self.group.clone(), p)));
             }
             _ => {}
         }
     }
 }
 
+struct Lifted {
+    group: Arc<str>,
+    topic: Arc<str>,
+    partition: i32,
+    old: i64,
+    new: i64,
+}
+
 /// Lifts what is below the start.
 struct Response<'a, 'b> {
     cx: &'a Cx<'b>,
-    known: HashMap<(Arc<str>, i32), i64>,
+    known: HashMap<(Arc<str>, Place), i64>,
+    group: Arc<str>,
     topic: Option<Arc<str>>,
-    lifted: Vec<(Arc<str>, i32, i64, i64)>,
+    lifted: Vec<Lifted>,
 }
 
 impl Visitor for Response<'_, '_> {
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
-        if mark == mark::TOPIC {
-            self.topic = Some(String::from_utf8_lossy(value.unwrap_or_default()).into());
+        let text = || String::from_utf8_lossy(value.unwrap_or_default()).into();
+        match mark {
+            mark::GROUP => self.group = text(),
+            mark::TOPIC => self.topic = Some(text()),
+            _ => {}
         }
     }
 
@@ -235,14 +259,16 @@ impl Visitor for Response<'_, '_> {
             mark::PARTITION => {
                 let mut committed = CommittedOffset::new(bytes);
                 let Some(topic) = &self.topic else { return };
-                let Some(start) = self.known.get(&(topic.clone(), committed.index())) else {
+                let key = (self.group.clone(), (topic.clone(), committed.index()));
+                let Some(start) = self.known.get(&key) else {
                     return;
                 };
                 let old = committed.offset();
                 // -1: nothing was committed.
                 if old >= 0 && old < *start {
                     committed.set_offset(*start);
-                    self.lifted.push((topic.clone(), committed.index(), old, *start));
+                    let (group, (topic, partition)) = key;
+                    self.lifted.push(Lifted { group, topic, partition, old, new: *start });
                 }
             }
             _ => {}

@@ -2,6 +2,7 @@
 //!
 //! See `README.md` beside this file for what breaks without it, what it does and what it never does.
 
+mod asking;
 mod chase;
 mod conn;
 mod headroom;

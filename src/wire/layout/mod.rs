@@ -116,6 +116,8 @@ type Message = (ApiKey, std::ops::RangeInclusive<i16>, Option<Fields>, Option<Fi
 fn messages() -> Vec<Message> {
     vec![
         (ApiKey::PRODUCE, 3..=13, Some(data::produce_request), Some(data::produce_response)),
+        // Gone with Kafka 4; only the acks matter, and the answers name no broker.
+        (ApiKey::PRODUCE, 0..=2, Some(data::produce_request), None),
         (ApiKey::FETCH, 4..=18, Some(data::fetch_request), Some(data::fetch_response)),
         (ApiKey::LIST_OFFSETS, 1..=11, Some(data::list_offsets_request), Some(data::list_offsets_response)),
         (ApiKey::SHARE_FETCH, 0..=2, None, Some(data::share_fetch_response)),

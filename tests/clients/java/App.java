@@ -66,7 +66,8 @@ public class App {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             closing = true;
             try {
-                ended.await(10, TimeUnit.SECONDS);
+                // Else the JVM would end with 143 when this hook returns before main's own halt.
+                if (ended.await(10, TimeUnit.SECONDS)) Runtime.getRuntime().halt(code);
             } catch (InterruptedException ignored) {
             }
             // Else the JVM says 143 for a SIGTERM, however politely it was obeyed.

@@ -1,0 +1,16 @@
+//! The session without sockets: bytes in, bytes out, in every cut.
+
+mod addresses;
+mod driver;
+mod ends;
+mod kit;
+mod limits;
+mod login;
+mod menders;
+mod message;
+mod order;
+mod repair;
+
+mod script;
+mod streams;
+mod transparent;
