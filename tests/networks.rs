@@ -36,13 +36,12 @@ fn port(kmend: &Kmend) -> &str {
     kmend.listen.rsplit_once(':').map_or("", |(_, port)| port)
 }
 
-/// All but kafkajs: it cuts an address of its list at the first colon, so it cannot be given `[::1]:9092` at all
-/// (with a name that resolves to such an address it can; what kmend then tells it is a host and a port apart).
 #[test]
 fn ipv6_only() {
     let _slot = slot();
     let kmend = Kmend::start_at("[::1]", &kafka().bootstrap(), |_| {});
-    // kafkajs 2.2.4 cannot parse an address in brackets: it comes by a name, and is told an address.
+    // kafkajs cuts an address of its list at the first colon, so it cannot be given `[::1]:9092`. It comes by a
+    // name; what kmend then tells it is a host and a port apart, which it can use.
     let others: Vec<&str> = ALL.into_iter().filter(|c| *c != "kafkajs").collect();
     round_trip(&kmend.listen, &others, &[]);
     round_trip(&format!("localhost:{}", port(&kmend)), &["kafkajs"], &[]);
