@@ -26,12 +26,12 @@ fn subset_touches_each_client_scenario_and_reset_policy() {
     }
 }
 
-/// With `KMEND_MATRIX=1`: all cells, direct and mended, and `docs/matrix.md` written anew.
+/// With `KMEND_MATRIX=1`: all cells, direct and mended, and `docs/matrix.md` written anew. With
+/// `KMEND_MATRIX=mended` only the half through kmend, and no report: a third of the time.
 #[test]
 fn matrix() {
-    if std::env::var("KMEND_MATRIX").is_err() {
-        return;
-    }
+    let Ok(wanted) = std::env::var("KMEND_MATRIX") else { return };
+    let whole = wanted != "mended";
     let cells: Vec<Cell> = CLIENTS
         .into_iter()
         .flat_map(|c| resets(c).iter().flat_map(move |r| Scenario::ALL.map(|s| (c, *r, s))))
@@ -45,7 +45,8 @@ fn matrix() {
                     let Some((client, reset, scenario)) = cell else {
                         break;
                     };
-                    let direct = cell_text(|| case::direct(kafka(), client, reset, scenario));
+                    let direct = || case::direct(kafka(), client, reset, scenario);
+                    let direct = if whole { cell_text(direct) } else { "not run".to_owned() };
                     let mended = cell_text(|| case::mended(kafka(), client, reset, scenario));
                     println!("{client} {reset} {scenario:?}: directly {direct}; through kmend {mended}");
                     let line = ((client, reset, scenario), direct, mended);
@@ -56,7 +57,9 @@ fn matrix() {
     });
     let done = done.into_inner().expect("all cells");
     let failed: Vec<_> = done.iter().filter(|(_, _, m)| !m.starts_with("healed")).collect();
-    std::fs::write(root().join("docs/matrix.md"), report(&cells, &done)).expect("docs/matrix.md");
+    if whole {
+        std::fs::write(root().join("docs/matrix.md"), report(&cells, &done)).expect("docs/matrix.md");
+    }
     assert!(failed.is_empty(), "{} of {} cells failed: {failed:#?}", failed.len(), cells.len());
 }
 

@@ -28,17 +28,18 @@ pub struct Tap {
     record: Arc<Mutex<Record>>,
     stop: Arc<AtomicBool>,
     ports: Vec<SocketAddr>,
+    doors: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Tap {
     /// Listens at each first address and relays to each second one, dialled anew per connection.
     pub fn start(pairs: &[(String, String)]) -> Tap {
-        let mut tap = Tap { record: Arc::default(), stop: Arc::default(), ports: Vec::new() };
+        let mut tap = Tap { record: Arc::default(), stop: Arc::default(), ports: Vec::new(), doors: Vec::new() };
         for (listen, target) in pairs {
             let listener = TcpListener::bind(listen).unwrap_or_else(|e| panic!("tap on {listen}: {e}"));
             tap.ports.push(listener.local_addr().expect("an address"));
             let (record, stop, target) = (tap.record.clone(), tap.stop.clone(), target.clone());
-            std::thread::spawn(move || {
+            tap.doors.push(std::thread::spawn(move || {
                 for client in listener.incoming().flatten() {
                     if stop.load(Ordering::SeqCst) {
                         break;
@@ -48,7 +49,7 @@ impl Tap {
                         relay(client, server, &record);
                     }
                 }
-            });
+            }));
         }
         tap
     }
@@ -67,9 +68,12 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes the accept loops.
+        // Wakes the accept loops, and waits until their ports are free again.
         for port in &self.ports {
             let _ = TcpStream::connect(port);
+        }
+        for door in self.doors.drain(..) {
+            let _ = door.join();
         }
     }
 }
