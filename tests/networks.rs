@@ -5,6 +5,7 @@
 
 mod harness;
 
+use std::net::ToSocketAddrs;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -40,11 +41,14 @@ fn port(kmend: &Kmend) -> &str {
 fn ipv6_only() {
     let _slot = slot();
     let kmend = Kmend::start_at("[::1]", &kafka().bootstrap(), |_| {});
-    // kafkajs cuts an address of its list at the first colon, so it cannot be given `[::1]:9092`. It comes by a
-    // name; what kmend then tells it is a host and a port apart, which it can use.
+    // kafkajs cuts an address of its list at the first colon, so it cannot be given `[::1]:9092` by anybody. It comes
+    // by a name where this host has one that means ::1; what kmend then tells it is a host and a port apart.
     let others: Vec<&str> = ALL.into_iter().filter(|c| *c != "kafkajs").collect();
     round_trip(&kmend.listen, &others, &[]);
-    round_trip(&format!("localhost:{}", port(&kmend)), &["kafkajs"], &[]);
+    let mut named = ("localhost", 0).to_socket_addrs().expect("localhost");
+    if named.any(|address| address.is_ipv6()) {
+        round_trip(&format!("localhost:{}", port(&kmend)), &["kafkajs"], &[]);
+    }
 }
 
 /// `localhost` binds both families, so whichever a client tries first, it is answered.

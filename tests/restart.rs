@@ -74,7 +74,9 @@ fn killed_kmend_is_found_again(client: &str) {
     kmend.allow("");
     let pair = Pair::start(client, kafka(), &kmend.listen);
     kmend.kill_and_restart();
-    pair.wait_progress(Instant::now(), Duration::from_secs(5));
+    let restarted = Instant::now();
+    pair.wait_progress(restarted, Duration::from_secs(5));
+    println!("{client}: producer and consumer went on {:.2} s after the restart", restarted.elapsed().as_secs_f64());
     pair.nothing_lost(kafka());
 }
 
@@ -100,16 +102,22 @@ killed! {
 fn upstream_that_is_absent_at_the_start() {
     let _slot = slot();
     let kafka = Kafka::start(ClusterSpec::default());
-    let topic = unique("absent");
-    kafka.admin().create(&topic, 3, &[]);
+    let clients = ["java", "librdkafka", "sarama", "franz-go"].map(|client| (client, unique("absent")));
+    for (_, topic) in &clients {
+        kafka.admin().create(topic, 3, &[]);
+    }
     kafka.stop(1);
     let kmend = Kmend::start(&kafka, |_| {});
     kmend.allow("");
-    let pair = Pair::at_work("java", &kafka, &kmend.listen, &topic);
+    let pairs = clients.map(|(client, topic)| (client, Pair::at_work(client, &kafka, &kmend.listen, &topic)));
     std::thread::sleep(Duration::from_secs(1));
     kafka.start_node(1);
     kafka.wait_for_brokers(1);
-    pair.wait_progress(Instant::now(), Duration::from_secs(10));
+    let there = Instant::now();
+    for (client, pair) in &pairs {
+        pair.wait_progress(there, Duration::from_secs(5));
+        println!("{client}: at work {:.2} s after the cluster was there", there.elapsed().as_secs_f64());
+    }
 }
 
 /// A name that does not resolve yet is no reason to end, and the other bootstrap servers are tried.
@@ -138,8 +146,9 @@ fn broker_moves(client: &str) {
     let since = Instant::now();
     let partition_moves = |c: &Client| c.handled(&pair.topic, 0).len();
     let before = partition_moves(&pair.consumer);
-    pair.consumer.wait("records of the moved leader", Duration::from_secs(10), |c| partition_moves(c) > before);
-    pair.wait_progress(since, Duration::from_secs(10));
+    pair.consumer.wait("records of the moved leader", Duration::from_secs(5), |c| partition_moves(c) > before);
+    pair.wait_progress(since, Duration::from_secs(5));
+    println!("{client}: records of the moved leader after {:.2} s", since.elapsed().as_secs_f64());
     pair.nothing_lost(kafka());
 }
 
