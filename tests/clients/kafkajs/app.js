@@ -1,5 +1,6 @@
 // The kafkajs test app. The contract is in tests/clients/README.md.
 'use strict'
+const net = require('net')
 const readline = require('readline')
 const { Kafka, logLevel } = require('kafkajs')
 
@@ -37,9 +38,17 @@ readline
 process.on('SIGTERM', close)
 process.on('unhandledRejection', die)
 
+// kafkajs cuts an address at its first colon, so `[::1]:9092` needs a name; this one resolves here.
+const v6 = env('BOOTSTRAP').match(/^\[(.*)\]:(\d+)$/)
+const byName = {
+  brokers: [v6 && `v6.invalid:${v6[2]}`],
+  socketFactory: ({ host, port, onConnect }) =>
+    net.connect({ host: host === 'v6.invalid' ? v6[1] : host, port, noDelay: true }, onConnect),
+}
+
 const kafka = new Kafka({
   clientId: env('CLIENT_ID', 'kafkajs'),
-  brokers: [env('BOOTSTRAP')],
+  ...(v6 ? byName : { brokers: [env('BOOTSTRAP')] }),
   logLevel: logLevel.WARN,
   logCreator: () => ({ log }) => say('NOTE', log.message, log.error ?? ''),
   ...(env('USER') && { sasl: { mechanism: 'plain', username: env('USER'), password: env('PASSWORD') } }),
