@@ -24,6 +24,8 @@ use crate::wire::walk::{self, Mark, Visitor};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// OffsetFetch requests whose answers are awaited; more are passed through.
 const MAX_LIFTS: usize = 64;
+/// No answer is awaited for longer.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// Topic and partition.
 type Place = (Arc<str>, i32);
@@ -77,6 +79,10 @@ impl OnConnection {
             return;
         }
         let wanted = request.wanted;
+        if self.lifts.by_seq.len() >= MAX_LIFTS {
+            // Their answers never came to be seen: too large to be held.
+            self.lifts.by_seq.retain(|_, lift| cx.now.duration_since(lift.since) < FORGOTTEN);
+        }
         if wanted.is_empty() || self.lifts.by_seq.len() >= MAX_LIFTS || self.lifts.by_seq.contains_key(&asked.seq) {
             return;
         }

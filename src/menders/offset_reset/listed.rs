@@ -12,7 +12,7 @@ use crate::wire::head::RequestHead;
 use crate::wire::layout::{self, mark};
 use crate::wire::walk::{self, Mark, Visitor};
 
-/// Requests whose answers are awaited; more are not learnt from.
+/// Requests whose answers are awaited.
 const MAX: usize = 64;
 
 /// Requests for the earliest offset, by number.
@@ -31,7 +31,11 @@ impl OnConnection {
             return;
         }
         let earliest = request.earliest;
-        if !earliest.is_empty() && self.listed.earliest.len() < MAX {
+        if self.listed.earliest.len() >= MAX {
+            // Answers that never came to be seen, too large to be held; learning begins anew.
+            self.listed.earliest.clear();
+        }
+        if !earliest.is_empty() {
             self.listed.earliest.insert(asked.seq, earliest);
         }
     }
