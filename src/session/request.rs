@@ -390,7 +390,7 @@ fn bad(api: &'static str) -> impl Fn(WalkError) -> End {
     move |why| End::BadBody { api, why }
 }
 
-/// Reads what stands before the topics of a Fetch request (WIRE: replica id until version 14).
+/// Reads what stands before the topics of a Fetch request (`FetchRequest.json`: the replica id until version 14).
 fn fetch_front(head: &RequestHead, bytes: &[u8], seq: u64) -> FetchRequest {
     let body = bytes.get(head.body..).unwrap_or_default();
     let (replica, isolation, session) = if head.version <= 14 {
