@@ -44,10 +44,6 @@ impl<T: Clone> Patterns<T> {
     pub fn find(&self, name: &str) -> Option<&T> {
         self.exact.get(name).or_else(|| self.globs.iter().find(|(glob, _)| glob.is_match(name)).map(|(_, v)| v))
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.globs.is_empty()
-    }
 }
 
 #[cfg(test)]

@@ -112,10 +112,6 @@ impl Routing {
         self.nodes.load().iter().find(|(_, n)| n.upstream == *upstream).map(|(id, _)| *id)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.nodes.load().is_empty()
-    }
-
     fn in_range(&self, port: u16) -> bool {
         (self.settings.first_port..=self.settings.first_port.saturating_add(PORTS - 1)).contains(&port)
     }
