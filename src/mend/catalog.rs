@@ -25,6 +25,17 @@ struct State {
     partitions: usize,
 }
 
+/// A topic as one Metadata response describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetadataTopic<'a> {
+    pub name: &'a str,
+    /// [`NO_ID`] below version 10.
+    pub id: TopicId,
+    pub error: i16,
+    /// `leaders[p]` is the leader of partition `p`, -1 for none.
+    pub leaders: &'a [i32],
+}
+
 /// What has been learnt, for the whole process. The newest answer wins.
 #[derive(Debug, Default)]
 pub struct Catalog {

@@ -27,6 +27,7 @@ pub struct Around<'a> {
     pub conn: &'a Conn,
     pub fetch: &'a FetchTable,
     pub shared: &'a Shared,
+    pub quiet: Option<Instant>,
 }
 
 impl Chain {
@@ -44,8 +45,8 @@ impl Chain {
     ) -> Option<R> {
         let link = self.links.get_mut(index)?;
         let mender = link.mender.as_mut()?;
-        let Around { now, conn, fetch, shared } = *around;
-        let mut cx = Cx { now, conn, fetch, shared, effects: &mut self.effects, mender: index };
+        let Around { now, conn, fetch, shared, quiet } = *around;
+        let mut cx = Cx { now, conn, fetch, shared, quiet, effects: &mut self.effects, mender: index };
         // The mender is dropped when it panics, so that nobody meets what it left behind.
         match catch_unwind(AssertUnwindSafe(|| call(mender.as_mut(), &mut cx))) {
             Ok(result) => Some(result),

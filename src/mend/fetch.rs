@@ -27,6 +27,14 @@ impl FetchRequest {
     }
 }
 
+/// A partition that a Fetch request lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub topic: Topic,
+    pub partition: i32,
+    pub offset: i64,
+}
+
 /// A topic as the wire names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TopicKey {

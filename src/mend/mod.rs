@@ -9,9 +9,11 @@ pub mod chain;
 pub mod conn;
 pub mod directory;
 pub mod fetch;
+pub mod groups;
 pub mod interest;
 pub mod pattern;
 pub mod peers;
+pub mod produce;
 
 use std::time::Instant;
 
@@ -19,12 +21,15 @@ use crate::wire::api::ApiKey;
 use crate::wire::codec::entry::{FetchPartition, FetchedPartition};
 use crate::wire::head::RequestHead;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, MetadataTopic};
 pub use chain::Chain;
 pub use conn::Conn;
-pub use fetch::{FetchRequest, FetchTable, Topic};
+
+pub use fetch::{FetchRequest, FetchTable, Topic, Wanted};
+pub use groups::{Groups, Joined};
 pub use interest::{Interest, Interests, Treatment};
 pub use peers::{ClientKey, Peers};
+pub use produce::{Batch, ProduceRequest, Produced};
 
 /// A behaviour, once for the process.
 pub trait Mender: Send + Sync {
@@ -42,6 +47,9 @@ pub trait Mender: Send + Sync {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     Pass,
+    /// Hold it whole, where it fits, and show it again (`produce_whole`, `fetch_whole`) before
+    /// anything of it goes upstream. Only for the fronts of Produce and Fetch requests.
+    Gather,
     /// Give this answer (a complete frame) in its turn and forward nothing.
     Answer(Vec<u8>),
     /// Ask again when something has changed; at this time let it pass.
@@ -97,6 +105,23 @@ pub trait ConnMender: Send {
     }
     /// `error`: the top-level error (0 below version 7).
     fn fetch_response_end(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, error: i16) {}
+    /// A Fetch request for which `fetch_request` wanted [`Verdict::Gather`]: all that it lists.
+    /// `Pass` or `Answer`.
+    fn fetch_whole(&mut self, cx: &mut Cx<'_>, request: &FetchRequest, wanted: &[Wanted]) -> Verdict {
+        Verdict::Pass
+    }
+    /// A Produce request's front has arrived; nothing of it went upstream. `Pass` or `Gather`.
+    fn produce_request(&mut self, cx: &mut Cx<'_>, request: &ProduceRequest) -> Verdict {
+        Verdict::Pass
+    }
+    /// A Produce request for which `produce_request` wanted [`Verdict::Gather`]. `Pass` or `Answer`.
+    fn produce_whole(&mut self, cx: &mut Cx<'_>, request: &ProduceRequest, partitions: &[Produced]) -> Verdict {
+        Verdict::Pass
+    }
+    /// A partition of a Produce request that goes upstream.
+    fn produce_partition(&mut self, cx: &mut Cx<'_>, request: &ProduceRequest, partition: &Produced) {}
+    /// A topic of a Metadata response on its way to the client.
+    fn metadata_topic(&mut self, cx: &mut Cx<'_>, topic: &MetadataTopic<'_>) {}
     /// A whole request of an API that was asked for. What is changed keeps its length.
     fn request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) -> Verdict {
         Verdict::Pass
@@ -109,7 +134,9 @@ pub trait ConnMender: Send {
     /// Another connection of the same client, `asker`, wants to know the log starts of
     /// `partitions`; it is woken through [`Peers::wake`].
     fn peer_asks(&mut self, cx: &mut Cx<'_>, asker: u64, topic: &str, partitions: &[i32]) {}
-    /// A time that was asked for by [`Cx::wake_at`] has come.
+    /// Another connection of the same client calls ([`Peers::wake`]).
+    fn woken(&mut self, cx: &mut Cx<'_>) {}
+    /// A time that this mender asked for by [`Cx::wake_at`] has come.
     fn tick(&mut self, cx: &mut Cx<'_>) {}
     fn closed(&mut self, cx: &mut Cx<'_>) {}
 }
@@ -119,7 +146,14 @@ pub trait ConnMender: Send {
 pub enum Effect {
     /// Send a request on this connection; its answer goes to the mender with this number.
     Inject(Inject),
-    WakeAt(Instant),
+    WakeAt {
+        mender: usize,
+        at: Instant,
+    },
+    /// Close the connection, if nothing is owed to either side and nothing is on its way.
+    Close {
+        mender: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -137,6 +171,7 @@ pub struct Inject {
 pub struct Shared {
     pub catalog: Catalog,
     pub peers: Peers,
+    pub groups: Groups,
 }
 
 /// The surroundings of one call.
@@ -145,6 +180,9 @@ pub struct Cx<'a> {
     pub conn: &'a Conn,
     pub fetch: &'a FetchTable,
     pub shared: &'a Shared,
+    /// Since when nothing has been owed to the client or to kmend, every answer has been written,
+    /// and the client has sent nothing; `None` while something is on its way.
+    pub quiet: Option<Instant>,
     effects: &'a mut Vec<Effect>,
     mender: usize,
 }
@@ -162,7 +200,14 @@ impl Cx<'_> {
     }
 
     pub fn wake_at(&mut self, at: Instant) {
-        self.effects.push(Effect::WakeAt(at));
+        self.effects.push(Effect::WakeAt { mender: self.mender, at });
+    }
+
+    /// Closes this connection at a frame boundary, if it is [`quiet`](Self::quiet) at that very
+    /// moment; else nothing happens. The client finds it closed as after a broker's idle timeout:
+    /// what it may still send goes nowhere.
+    pub fn close_if_quiet(&mut self) {
+        self.effects.push(Effect::Close { mender: self.mender });
     }
 
     /// Surroundings for tests of a mender without a session.
@@ -173,6 +218,6 @@ impl Cx<'_> {
         shared: &'a Shared,
         effects: &'a mut Vec<Effect>,
     ) -> Cx<'a> {
-        Cx { now, conn, fetch, shared, effects, mender: 0 }
+        Cx { now, conn, fetch, shared, quiet: None, effects, mender: 0 }
     }
 }

@@ -231,7 +231,8 @@ impl Core {
     /// Calls every mender, then does what they want done.
     pub(super) fn call_all(&mut self, call: impl FnMut(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>)) {
         self.refresh();
-        let around = Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared };
+        let around =
+            Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared, quiet: None };
         self.chain.all(&around, call);
         self.apply_effects();
     }
@@ -243,7 +244,8 @@ impl Core {
     ) {
         self.stirred = true;
         self.refresh();
-        let around = Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared };
+        let around =
+            Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared, quiet: None };
         self.chain.one(&around, mender, call);
         self.apply_effects();
     }
@@ -272,7 +274,8 @@ impl Core {
                     // It goes out at the next frame boundary, which may be now.
                     self.stirred = true;
                 }
-                Effect::WakeAt(at) => self.wake = Some(self.wake.map_or(at, |w| w.min(at))),
+                Effect::WakeAt { at, .. } => self.wake = Some(self.wake.map_or(at, |w| w.min(at))),
+                Effect::Close { .. } => {}
             }
         }
         for name in self.chain.take_panicked() {

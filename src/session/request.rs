@@ -158,6 +158,7 @@ impl Core {
                         conn: &core.conn,
                         fetch: &core.fetch,
                         shared: &core.env.shared,
+                        quiet: None,
                     };
                     let verdict = core.chain.verdict(&around, |m, cx| m.request(cx, asked, &head, frame));
                     core.apply_effects();
@@ -238,7 +239,7 @@ impl Core {
             return Ok(Some(Wait::Bytes));
         };
         match self.judge(look, frame) {
-            Verdict::Pass => {
+            Verdict::Pass | Verdict::Gather => {
                 // What the menders want to know goes first, so that it is known when the answer comes.
                 self.send_injects(pump);
                 self.forwarded(head, None);
@@ -292,11 +293,12 @@ impl Core {
                 conn: &self.conn,
                 fetch: &self.fetch,
                 shared: &self.env.shared,
+                quiet: None,
             };
             let verdict = self.chain.verdict(&around, |m, cx| m.fetch_request(cx, &request));
             self.apply_effects();
             match verdict {
-                Verdict::Pass => {}
+                Verdict::Pass | Verdict::Gather => {}
                 Verdict::Answer(answer) => return Ok(self.answer(head, total, answer)),
                 Verdict::Hold(until) => return Ok(Some(self.held(pump, until))),
             }

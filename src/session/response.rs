@@ -282,6 +282,7 @@ impl Core {
             conn: &self.conn,
             fetch: &self.fetch,
             shared: &self.env.shared,
+            quiet: None,
         };
         let verdict = self.chain.verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));
         self.apply_effects();

@@ -61,8 +61,13 @@ impl Visitor for FetchRequestVisitor<'_> {
                 let mut partition = FetchPartition::new(bytes, self.request.version);
                 core.fetch.ask(self.request, topic.number, partition.index(), partition.offset());
                 if !self.request.replica {
-                    let around =
-                        Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
+                    let around = Around {
+                        now: core.now,
+                        conn: &core.conn,
+                        fetch: &core.fetch,
+                        shared: &core.env.shared,
+                        quiet: None,
+                    };
                     core.chain.all(&around, |m, cx| m.fetch_request_partition(cx, self.request, topic, &mut partition));
                 }
             }
@@ -73,7 +78,13 @@ impl Visitor for FetchRequestVisitor<'_> {
                 let core = &mut *self.core;
                 let partition = entry::int32(bytes);
                 core.fetch.forget(topic.number, partition);
-                let around = Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
+                let around = Around {
+                    now: core.now,
+                    conn: &core.conn,
+                    fetch: &core.fetch,
+                    shared: &core.env.shared,
+                    quiet: None,
+                };
                 core.chain.all(&around, |m, cx| m.fetch_request_forget(cx, topic, partition));
             }
             _ => {}
@@ -149,8 +160,13 @@ impl Visitor for FetchResponseVisitor<'_> {
                 }
                 let mut emptied = false;
                 if !request.replica {
-                    let around =
-                        Around { now: core.now, conn: &core.conn, fetch: &core.fetch, shared: &core.env.shared };
+                    let around = Around {
+                        now: core.now,
+                        conn: &core.conn,
+                        fetch: &core.fetch,
+                        shared: &core.env.shared,
+                        quiet: None,
+                    };
                     core.chain.all(&around, |m, cx| {
                         emptied |= m.fetch_response_partition(cx, request, topic, &mut partition)
                     });
