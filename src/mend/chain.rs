@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ConnMender, Cx, Effect, FetchTable, Mender, Shared, Verdict};
+use super::{ConnMender, Cx, Effect, FetchTable, Mender, Shared, Topics, Verdict};
 use crate::mend::conn::Conn;
 
 struct Link {
@@ -25,6 +25,7 @@ pub struct Chain {
 pub struct Around<'a> {
     pub now: Instant,
     pub conn: &'a Conn,
+    pub topics: &'a Topics,
     pub fetch: &'a FetchTable,
     pub shared: &'a Shared,
     pub quiet: Option<Instant>,
@@ -45,8 +46,8 @@ impl Chain {
     ) -> Option<R> {
         let link = self.links.get_mut(index)?;
         let mender = link.mender.as_mut()?;
-        let Around { now, conn, fetch, shared, quiet } = *around;
-        let mut cx = Cx { now, conn, fetch, shared, quiet, effects: &mut self.effects, mender: index };
+        let Around { now, conn, topics, fetch, shared, quiet } = *around;
+        let mut cx = Cx { now, conn, topics, fetch, shared, quiet, effects: &mut self.effects, mender: index };
         // The mender is dropped when it panics, so that nobody meets what it left behind.
         match catch_unwind(AssertUnwindSafe(|| call(mender.as_mut(), &mut cx))) {
             Ok(result) => Some(result),

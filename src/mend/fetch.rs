@@ -1,9 +1,8 @@
 //! What one connection fetches: partitions and positions, over fetch sessions (KIP-227).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::catalog::{Catalog, TopicId};
+use super::topics::Topic;
 
 /// A Fetch request's front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,23 +34,6 @@ pub struct Wanted {
     pub offset: i64,
 }
 
-/// A topic as the wire names it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum TopicKey {
-    Name(Arc<str>),
-    Id(TopicId),
-}
-
-/// A topic of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
-    /// Its number on this connection.
-    pub number: u32,
-    /// Unknown for an id that no Metadata response has explained yet.
-    pub name: Option<Arc<str>>,
-    pub id: Option<TopicId>,
-}
-
 /// A partition that is being fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -68,74 +50,21 @@ pub struct Position {
     full: u64,
 }
 
-/// What one connection remembers at most, whatever its client asks for or its broker makes up.
-const MAX_TOPICS: usize = 20_000;
+/// What one connection remembers at most, whatever its client asks for.
 const MAX_POSITIONS: usize = 200_000;
 
 /// All partitions that a connection fetches.
 #[derive(Debug, Default)]
 pub struct FetchTable {
-    topics: Vec<Topic>,
-    by_key: HashMap<TopicKey, u32>,
     positions: Vec<Position>,
     by_partition: HashMap<(u32, i32), usize>,
     /// Where the last one was found: requests and responses keep an order.
     near: usize,
-    near_topic: usize,
     /// Counts full requests, to tell what the newest one did not list.
     full: u64,
 }
 
 impl FetchTable {
-    /// The topic with this name, new or known; `None` where there is no room for another.
-    pub fn topic_by_name(&mut self, name: &[u8]) -> Option<Topic> {
-        let next = self.near_topic + 1;
-        for at in [self.near_topic, next, 0] {
-            if let Some(topic) = self.topics.get(at)
-                && topic.id.is_none()
-                && topic.name.as_deref().is_some_and(|n| n.as_bytes() == name)
-            {
-                self.near_topic = at;
-                return Some(topic.clone());
-            }
-        }
-        let name: Arc<str> = String::from_utf8_lossy(name).into();
-        self.intern(TopicKey::Name(name.clone()), Some(name), None)
-    }
-
-    pub fn topic_by_id(&mut self, id: TopicId, catalog: &Catalog) -> Option<Topic> {
-        let next = self.near_topic + 1;
-        for at in [self.near_topic, next, 0] {
-            if let Some(topic) = self.topics.get(at)
-                && topic.id == Some(id)
-                && topic.name.is_some()
-            {
-                self.near_topic = at;
-                return Some(topic.clone());
-            }
-        }
-        let name = catalog.name(&id);
-        self.intern(TopicKey::Id(id), name, Some(id))
-    }
-
-    fn intern(&mut self, key: TopicKey, name: Option<Arc<str>>, id: Option<TopicId>) -> Option<Topic> {
-        if self.topics.len() >= MAX_TOPICS && !self.by_key.contains_key(&key) {
-            return None;
-        }
-        let number = *self.by_key.entry(key).or_insert(self.topics.len() as u32);
-        if self.topics.len() as u32 == number {
-            self.topics.push(Topic { number, name: None, id });
-        }
-        self.near_topic = number as usize;
-        let topic = self.topics.get_mut(number as usize)?;
-        topic.name = name.or(topic.name.take());
-        Some(topic.clone())
-    }
-
-    pub fn topic(&self, number: u32) -> Option<&Topic> {
-        self.topics.get(number as usize)
-    }
-
     /// A request begins.
     pub fn begin(&mut self, request: &FetchRequest) {
         if request.is_full() {
@@ -210,11 +139,6 @@ impl FetchTable {
         self.by_partition.get(&(topic, partition)).and_then(|at| self.positions.get(*at))
     }
 
-    /// How many topics are remembered.
-    pub fn topics_known(&self) -> usize {
-        self.topics.len()
-    }
-
     pub fn positions(&self) -> &[Position] {
         &self.positions
     }
@@ -237,7 +161,7 @@ mod tests {
     #[test]
     fn keeps_what_an_incremental_request_omits_and_drops_what_a_full_one_does() {
         let mut t = FetchTable::default();
-        let topic = t.topic_by_name(b"t").unwrap().number;
+        let topic = 0;
         let full = request(1, 0, 0);
         t.begin(&full);
         for p in 0..3 {

@@ -14,6 +14,7 @@ pub mod interest;
 pub mod pattern;
 pub mod peers;
 pub mod produce;
+pub mod topics;
 
 use std::time::Instant;
 
@@ -25,11 +26,12 @@ pub use catalog::{Catalog, MetadataTopic};
 pub use chain::Chain;
 pub use conn::Conn;
 
-pub use fetch::{FetchRequest, FetchTable, Topic, Wanted};
+pub use fetch::{FetchRequest, FetchTable, Wanted};
 pub use groups::{Groups, Joined};
 pub use interest::{Interest, Interests, Treatment};
 pub use peers::{ClientKey, Peers};
 pub use produce::{Batch, ProduceRequest, Produced};
+pub use topics::{Topic, Topics};
 
 /// A behaviour, once for the process.
 pub trait Mender: Send + Sync {
@@ -178,6 +180,7 @@ pub struct Shared {
 pub struct Cx<'a> {
     pub now: Instant,
     pub conn: &'a Conn,
+    pub topics: &'a Topics,
     pub fetch: &'a FetchTable,
     pub shared: &'a Shared,
     /// Since when nothing has been owed to the client or to kmend, every answer has been written,
@@ -214,10 +217,11 @@ impl Cx<'_> {
     pub fn bare<'a>(
         now: Instant,
         conn: &'a Conn,
+        topics: &'a Topics,
         fetch: &'a FetchTable,
         shared: &'a Shared,
         effects: &'a mut Vec<Effect>,
     ) -> Cx<'a> {
-        Cx { now, conn, fetch, shared, quiet: None, effects, mender: 0 }
+        Cx { now, conn, topics, fetch, shared, quiet: None, effects, mender: 0 }
     }
 }

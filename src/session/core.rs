@@ -18,10 +18,9 @@ use super::request::RequestState;
 use super::response::ResponseState;
 use super::sasl::Login;
 use super::window::WINDOW;
-use crate::mend::chain::Around;
 use crate::mend::directory::Directory;
 use crate::mend::peers::Message;
-use crate::mend::{Chain, Conn, Effect, FetchTable, Inject, Injected, Interests, Mender, Shared};
+use crate::mend::{Chain, Conn, Effect, FetchTable, Inject, Injected, Interests, Mender, Shared, Topics};
 use crate::wire::api::{ApiKey, KEYS};
 use crate::wire::codec::local;
 
@@ -51,6 +50,22 @@ const MAX_IN_FLIGHT: usize = 4096;
 /// How long a frame waits for memory.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What menders are told besides a call's own arguments. A macro, so that only these fields are
+/// borrowed and the chain is not.
+macro_rules! around {
+    ($core:expr) => {
+        $crate::mend::chain::Around {
+            now: $core.now,
+            conn: &$core.conn,
+            topics: &$core.topics,
+            fetch: &$core.fetch,
+            shared: &$core.env.shared,
+            quiet: $core.quiet,
+        }
+    };
+}
+pub(super) use around;
+
 pub struct Core {
     pub(super) env: Arc<Env>,
     pub(super) interests: Arc<Interests>,
@@ -59,12 +74,15 @@ pub struct Core {
     /// The address that the client connected to.
     pub(super) local: IpAddr,
     pub(super) chain: Chain,
+    pub(super) topics: Topics,
     pub(super) fetch: FetchTable,
     pub(super) login: Login,
     pub(super) queue: VecDeque<Entry>,
     pub(super) request: RequestState,
     pub(super) response: ResponseState,
     pub(super) seq: u64,
+    /// See [`Cx::quiet`](crate::mend::Cx::quiet).
+    pub(super) quiet: Option<Instant>,
     pub(super) now: Instant,
     /// The front request or response is held until then.
     pub(super) hold: Option<Instant>,
@@ -100,12 +118,14 @@ impl Core {
             conn,
             local,
             chain,
+            topics: Topics::default(),
             fetch: FetchTable::default(),
             login: Login::default(),
             queue: VecDeque::new(),
             request: RequestState::Head,
             response: ResponseState::Head,
             seq: 0,
+            quiet: None,
             now,
             hold: None,
             response_hold: None,
@@ -231,8 +251,7 @@ impl Core {
     /// Calls every mender, then does what they want done.
     pub(super) fn call_all(&mut self, call: impl FnMut(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>)) {
         self.refresh();
-        let around =
-            Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared, quiet: None };
+        let around = around!(self);
         self.chain.all(&around, call);
         self.apply_effects();
     }
@@ -244,8 +263,7 @@ impl Core {
     ) {
         self.stirred = true;
         self.refresh();
-        let around =
-            Around { now: self.now, conn: &self.conn, fetch: &self.fetch, shared: &self.env.shared, quiet: None };
+        let around = around!(self);
         self.chain.one(&around, mender, call);
         self.apply_effects();
     }

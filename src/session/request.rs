@@ -1,6 +1,6 @@
 //! Requests: from the client to the broker.
 
-use super::core::{Core, Wait};
+use super::core::{Core, Wait, around};
 use super::end::End;
 use super::inflight::{Entry, Kind};
 use super::pump::Pump;
@@ -153,13 +153,7 @@ impl Core {
                 self.whole(pump, head, total, |core, frame| {
                     let asked = Asked { seq: core.seq + 1, api: head.api, version: head.version };
                     core.refresh();
-                    let around = crate::mend::chain::Around {
-                        now: core.now,
-                        conn: &core.conn,
-                        fetch: &core.fetch,
-                        shared: &core.env.shared,
-                        quiet: None,
-                    };
+                    let around = around!(core);
                     let verdict = core.chain.verdict(&around, |m, cx| m.request(cx, asked, &head, frame));
                     core.apply_effects();
                     verdict
@@ -288,13 +282,7 @@ impl Core {
         let request = fetch_front(&head, pump.window.undecided(), self.seq + 1);
         if !self.hold_is_over() {
             self.refresh();
-            let around = crate::mend::chain::Around {
-                now: self.now,
-                conn: &self.conn,
-                fetch: &self.fetch,
-                shared: &self.env.shared,
-                quiet: None,
-            };
+            let around = around!(self);
             let verdict = self.chain.verdict(&around, |m, cx| m.fetch_request(cx, &request));
             self.apply_effects();
             match verdict {

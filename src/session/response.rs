@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::core::{Core, Wait};
+use super::core::{Core, Wait, around};
 use super::end::End;
 use super::inflight::Kind;
 use super::pump::Pump;
@@ -277,13 +277,7 @@ impl Core {
         }
         let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
         self.refresh();
-        let around = crate::mend::chain::Around {
-            now: self.now,
-            conn: &self.conn,
-            fetch: &self.fetch,
-            shared: &self.env.shared,
-            quiet: None,
-        };
+        let around = around!(self);
         let verdict = self.chain.verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));
         self.apply_effects();
         if let (Verdict::Hold(until), false) = (verdict, expired) {

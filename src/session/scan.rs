@@ -1,7 +1,6 @@
 //! What the walks over streamed frames do with the fields that they meet.
 
-use super::core::Core;
-use crate::mend::chain::Around;
+use super::core::{Core, around};
 use crate::mend::{FetchRequest, Topic};
 use crate::wire::codec::entry::{self, FetchPartition, FetchedPartition};
 use crate::wire::layout::mark;
@@ -42,7 +41,7 @@ pub(super) struct FetchRequestVisitor<'a> {
 impl Visitor for FetchRequestVisitor<'_> {
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
         if matches!(mark, mark::TOPIC | mark::FORGOTTEN_TOPIC) {
-            self.scan.topic = self.core.fetch.topic_by_name(value.unwrap_or_default());
+            self.scan.topic = self.core.topics.topic_by_name(value.unwrap_or_default());
         }
     }
 
@@ -50,7 +49,7 @@ impl Visitor for FetchRequestVisitor<'_> {
         match mark {
             mark::TOPIC_ID | mark::FORGOTTEN_TOPIC_ID => {
                 if let Some(id) = bytes.first_chunk::<16>() {
-                    self.scan.topic = self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog);
+                    self.scan.topic = self.core.topics.topic_by_id(*id, &self.core.env.shared.catalog);
                 }
             }
             mark::PARTITION => {
@@ -61,13 +60,7 @@ impl Visitor for FetchRequestVisitor<'_> {
                 let mut partition = FetchPartition::new(bytes, self.request.version);
                 core.fetch.ask(self.request, topic.number, partition.index(), partition.offset());
                 if !self.request.replica {
-                    let around = Around {
-                        now: core.now,
-                        conn: &core.conn,
-                        fetch: &core.fetch,
-                        shared: &core.env.shared,
-                        quiet: None,
-                    };
+                    let around = around!(core);
                     core.chain.all(&around, |m, cx| m.fetch_request_partition(cx, self.request, topic, &mut partition));
                 }
             }
@@ -78,13 +71,7 @@ impl Visitor for FetchRequestVisitor<'_> {
                 let core = &mut *self.core;
                 let partition = entry::int32(bytes);
                 core.fetch.forget(topic.number, partition);
-                let around = Around {
-                    now: core.now,
-                    conn: &core.conn,
-                    fetch: &core.fetch,
-                    shared: &core.env.shared,
-                    quiet: None,
-                };
+                let around = around!(core);
                 core.chain.all(&around, |m, cx| m.fetch_request_forget(cx, topic, partition));
             }
             _ => {}
@@ -135,7 +122,7 @@ pub(super) struct FetchResponseVisitor<'a> {
 impl Visitor for FetchResponseVisitor<'_> {
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
         if mark == mark::TOPIC && self.request.is_some() {
-            self.scan.topic = self.core.fetch.topic_by_name(value.unwrap_or_default());
+            self.scan.topic = self.core.topics.topic_by_name(value.unwrap_or_default());
         }
     }
 
@@ -145,7 +132,7 @@ impl Visitor for FetchResponseVisitor<'_> {
             mark::TOP => self.scan.error = entry::fetch_top(bytes).0,
             mark::TOPIC_ID => {
                 if let Some(id) = bytes.first_chunk::<16>() {
-                    self.scan.topic = self.core.fetch.topic_by_id(*id, &self.core.env.shared.catalog);
+                    self.scan.topic = self.core.topics.topic_by_id(*id, &self.core.env.shared.catalog);
                 }
             }
             mark::PARTITION => {
@@ -160,13 +147,7 @@ impl Visitor for FetchResponseVisitor<'_> {
                 }
                 let mut emptied = false;
                 if !request.replica {
-                    let around = Around {
-                        now: core.now,
-                        conn: &core.conn,
-                        fetch: &core.fetch,
-                        shared: &core.env.shared,
-                        quiet: None,
-                    };
+                    let around = around!(core);
                     core.chain.all(&around, |m, cx| {
                         emptied |= m.fetch_response_partition(cx, request, topic, &mut partition)
                     });

@@ -72,7 +72,7 @@ impl OnConnection {
     }
 
     fn ask_about(&mut self, cx: &mut Cx<'_>, number: u32) {
-        let Some(topic) = cx.fetch.topic(number).cloned() else {
+        let Some(topic) = cx.topics.get(number).cloned() else {
             return;
         };
         let name = topic.name.clone().or_else(|| topic.id.and_then(|id| cx.shared.catalog.name(&id)));
@@ -146,7 +146,7 @@ impl OnConnection {
     }
 
     fn told_name(&mut self, cx: &mut Cx<'_>, number: u32, name: Option<String>) {
-        let id = cx.fetch.topic(number).and_then(|t| t.id);
+        let id = cx.topics.get(number).and_then(|t| t.id);
         match (name, id) {
             (Some(name), Some(id)) => {
                 cx.shared.catalog.learn_name(&name, id);
@@ -170,8 +170,8 @@ impl OnConnection {
         answer: &[(i32, i16, i64)],
     ) {
         let name = cx
-            .fetch
-            .topic(number)
+            .topics
+            .get(number)
             .and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
         for partition in asked {
             let offset = answer.iter().find(|a| a.0 == *partition && a.1 == 0 && a.2 >= 0).map(|a| a.2);

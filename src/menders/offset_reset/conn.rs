@@ -223,7 +223,7 @@ impl ConnMender for OnConnection {
             let Some((old, new)) = chase.on_response_end(request.seq, request.is_full()) else {
                 continue;
             };
-            let topic = cx.fetch.topic(*number);
+            let topic = cx.topics.get(*number);
             let name = topic.and_then(|t| t.name.clone().or_else(|| t.id.and_then(|id| cx.shared.catalog.name(&id))));
             let skip = Skip {
                 client: client.clone(),

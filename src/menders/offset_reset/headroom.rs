@@ -77,7 +77,7 @@ impl Watched {
         let group = cx.shared.peers.only_group(&cx.conn.client());
         let group = group.as_deref().unwrap_or("");
         for position in cx.fetch.positions().iter().filter(|p| p.log_start >= 0 && p.offset >= 0) {
-            let Some(topic) = cx.fetch.topic(position.topic).and_then(|t| t.name.as_deref()) else {
+            let Some(topic) = cx.topics.get(position.topic).and_then(|t| t.name.as_deref()) else {
                 continue;
             };
             let labels = (group.to_owned(), topic.to_owned(), position.partition.to_string());

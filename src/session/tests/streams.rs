@@ -105,5 +105,5 @@ fn what_one_connection_remembers_is_bounded() {
     rig.broker(&answer);
     assert!(rig.end.is_none(), "{:?}", rig.end);
     assert!(rig.at_client() == answer);
-    assert!(rig.core.fetch.topics_known() <= 20_000);
+    assert!(rig.core.topics.known() <= 20_000);
 }
