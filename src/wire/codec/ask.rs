@@ -24,6 +24,8 @@ pub const LATEST: i64 = -1;
 pub mod version {
     /// ListOffsets 2 is the first with an isolation level.
     pub const LIST_OFFSETS: (i16, i16) = (2, 7);
+    /// Metadata 4 is the first that creates no topics where it is told not to.
+    pub const METADATA: (i16, i16) = (4, 12);
     /// Metadata 12 is the first that can be asked by topic id.
     pub const METADATA_BY_ID: (i16, i16) = (12, 13);
 }
@@ -34,6 +36,9 @@ pub enum CodecError {
     Encode(ApiKey, i16, String),
     #[error("{0:?} version {1} cannot be read: {2}")]
     Decode(ApiKey, i16, String),
+    /// An empty list would ask for the whole cluster.
+    #[error("no topics to ask for")]
+    NoTopics,
 }
 
 fn encode(api: ApiKey, version: i16, message: &impl Encodable) -> Result<Vec<u8>, CodecError> {
@@ -102,6 +107,39 @@ pub fn topic_name(version: i16, frame: &[u8], body: usize) -> Result<Option<Stri
     Ok(topic.and_then(|t| t.name).map(|n| n.0.to_string()))
 }
 
+/// Asks for these topics, by name. Creates nothing, and never asks for all.
+pub fn metadata(version: i16, topics: &[&str]) -> Result<Vec<u8>, CodecError> {
+    if topics.is_empty() {
+        return Err(CodecError::NoTopics);
+    }
+    let topics = topics.iter().map(|t| metadata_request::MetadataRequestTopic::default().with_name(Some(name(t))));
+    let request = MetadataRequest::default().with_topics(Some(topics.collect())).with_allow_auto_topic_creation(false);
+    encode(ApiKey::METADATA, version, &request)
+}
+
+/// A topic in the answer to [`metadata`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub name: String,
+    /// Zeros below version 10.
+    pub id: [u8; 16],
+    pub error: i16,
+    /// Index, error and leader (-1: none), in the broker's order.
+    pub partitions: Vec<(i32, i16, i32)>,
+}
+
+/// The answer to [`metadata`].
+pub fn described(version: i16, frame: &[u8], body: usize) -> Result<Vec<Described>, CodecError> {
+    let answer: MetadataResponse = decode(ApiKey::METADATA, version, frame, body)?;
+    let described = answer.topics.into_iter().map(|t| Described {
+        name: t.name.map(|n| n.0.to_string()).unwrap_or_default(),
+        id: t.topic_id.into_bytes(),
+        error: t.error_code,
+        partitions: t.partitions.iter().map(|p| (p.partition_index, p.error_code, p.leader_id.0)).collect(),
+    });
+    Ok(described.collect())
+}
+
 /// Closes a fetch session (KIP-227: epoch -1), so that the broker gets its slot back.
 pub fn close_fetch_session(version: i16, session: i32) -> Result<Vec<u8>, CodecError> {
     let request = FetchRequest::default()
@@ -112,4 +150,50 @@ pub fn close_fetch_session(version: i16, session: i32) -> Result<Vec<u8>, CodecE
         .with_session_id(session)
         .with_session_epoch(-1);
     encode(ApiKey::FETCH, version, &request)
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+
+    use super::*;
+
+    #[test]
+    fn topics_are_asked_for_by_name_and_never_all() {
+        assert!(matches!(metadata(4, &[]), Err(CodecError::NoTopics)));
+        for version in version::METADATA.0..=version::METADATA.1 {
+            let mut bytes = Bytes::from(metadata(version, &["a", "b"]).unwrap());
+            let request = MetadataRequest::decode(&mut bytes, version).unwrap();
+            assert!(bytes.is_empty() && !request.allow_auto_topic_creation);
+            let names: Vec<_> = request.topics.unwrap().into_iter().map(|t| t.name.unwrap().0.to_string()).collect();
+            assert_eq!(names, ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn the_answer_tells_ids_errors_and_leaders() {
+        for version in version::METADATA.0..=version::METADATA.1 {
+            let partition = |p: i32, error: i16, leader: i32| {
+                MetadataResponsePartition::default()
+                    .with_partition_index(p)
+                    .with_error_code(error)
+                    .with_leader_id(BrokerId(leader))
+            };
+            let mut a = MetadataResponseTopic::default()
+                .with_name(Some(name("a")))
+                .with_partitions(vec![partition(1, 0, 7), partition(0, 5, -1)]);
+            let id = if version >= 10 { [9; 16] } else { [0; 16] };
+            if version >= 10 {
+                a = a.with_topic_id(uuid::Uuid::from_bytes(id));
+            }
+            let b = MetadataResponseTopic::default().with_name(Some(name("b"))).with_error_code(3);
+            let mut frame = vec![0; 9];
+            frame.extend(
+                encode(ApiKey::METADATA, version, &MetadataResponse::default().with_topics(vec![a, b])).unwrap(),
+            );
+            let answer = described(version, &frame, 9).unwrap();
+            assert_eq!((answer.len(), answer[0].id, answer[1].error), (2, id, 3));
+            assert_eq!((answer[0].name.as_str(), &answer[0].partitions), ("a", &vec![(1, 0, 7), (0, 5, -1)]));
+        }
+    }
 }

@@ -7,7 +7,7 @@ pub const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 /// UNSUPPORTED_VERSION.
 pub const UNSUPPORTED_VERSION: i16 = 35;
 
-fn frame(correlation: i32, header_tags: bool, body: &[u8]) -> Vec<u8> {
+pub(super) fn frame(correlation: i32, header_tags: bool, body: &[u8]) -> Vec<u8> {
     let size = 4 + usize::from(header_tags) + body.len();
     let mut out = Vec::with_capacity(4 + size);
     out.extend_from_slice(&(size as u32).to_be_bytes());

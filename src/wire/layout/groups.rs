@@ -1,4 +1,4 @@
-//! OffsetCommit, OffsetFetch, JoinGroup, ConsumerGroupHeartbeat.
+//! OffsetCommit, OffsetFetch, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, ConsumerGroupHeartbeat.
 
 use super::super::walk::Mark;
 use super::build::Build;
@@ -120,6 +120,88 @@ pub(super) fn join_group_request(b: &mut Build, v: i16) {
         b.string(Mark::NONE);
     }
     b.string(PROTOCOL_TYPE).rest();
+}
+
+/// [`MEMBER`] is its receiver; all members are listed for the leader only.
+pub(super) fn join_group_response(b: &mut Build, v: i16) {
+    if v >= 2 {
+        b.skip(4);
+    }
+    b.fixed(ERROR, 2).fixed(GENERATION, 4);
+    if v >= 7 {
+        b.string(PROTOCOL_TYPE);
+    }
+    b.string(PROTOCOL).string(LEADER);
+    if v >= 9 {
+        b.skip(1);
+    }
+    b.string(MEMBER);
+    b.array(MEMBERS, |b| {
+        b.string(OTHER_MEMBER);
+        if v >= 5 {
+            b.string(Mark::NONE);
+        }
+        b.blob(Mark::NONE, 0).tags();
+    });
+    b.tags();
+}
+
+fn member(b: &mut Build, v: i16) {
+    b.string(GROUP).fixed(GENERATION, 4).string(MEMBER);
+    if v >= 3 {
+        b.string(GROUP_INSTANCE);
+    }
+}
+
+pub(super) fn heartbeat_request(b: &mut Build, v: i16) {
+    member(b, v);
+    b.tags();
+}
+
+pub(super) fn heartbeat_response(b: &mut Build, v: i16) {
+    if v >= 1 {
+        b.skip(4);
+    }
+    b.fixed(ERROR, 2).tags();
+}
+
+pub(super) fn sync_group_request(b: &mut Build, v: i16) {
+    member(b, v);
+    if v >= 5 {
+        b.string(PROTOCOL_TYPE).string(PROTOCOL);
+    }
+    b.array(MEMBERS, |b| {
+        b.string(OTHER_MEMBER).blob(Mark::NONE, 0).tags();
+    });
+    b.tags();
+}
+
+pub(super) fn sync_group_response(b: &mut Build, v: i16) {
+    if v >= 1 {
+        b.skip(4);
+    }
+    b.fixed(ERROR, 2);
+    if v >= 5 {
+        b.string(PROTOCOL_TYPE).string(PROTOCOL);
+    }
+    b.blob(ASSIGNMENT, 0).tags();
+}
+
+/// From version 3 on several members may leave at once.
+pub(super) fn leave_group_request(b: &mut Build, v: i16) {
+    b.string(GROUP);
+    if v <= 2 {
+        b.string(MEMBER);
+    } else {
+        b.array(MEMBERS, |b| {
+            b.string(MEMBER).string(GROUP_INSTANCE);
+            if v >= 5 {
+                b.string(Mark::NONE);
+            }
+            b.tags();
+        });
+    }
+    b.tags();
 }
 
 pub(super) fn consumer_group_heartbeat_request(b: &mut Build, _: i16) {

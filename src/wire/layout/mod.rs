@@ -79,6 +79,17 @@ pub mod mark {
     pub const TRANSACTIONAL_ID: Mark = Mark(30);
     /// SaslHandshake request: the mechanism.
     pub const MECHANISM: Mark = Mark(31);
+    /// The group's generation i32, the protocol that was chosen, the member that assigns.
+    pub const GENERATION: Mark = Mark(32);
+    pub const PROTOCOL: Mark = Mark(33);
+    pub const LEADER: Mark = Mark(34);
+    /// The id of a static member.
+    pub const GROUP_INSTANCE: Mark = Mark(35);
+    /// JoinGroup response, SyncGroup request: the other members, their ids.
+    pub const MEMBERS: Mark = Mark(36);
+    pub const OTHER_MEMBER: Mark = Mark(37);
+    /// SyncGroup response: what its receiver was assigned.
+    pub const ASSIGNMENT: Mark = Mark(38);
 }
 
 struct Tables {
@@ -130,7 +141,10 @@ fn messages() -> Vec<Message> {
         (ApiKey::SASL_AUTHENTICATE, 0..=2, None, Some(meta::sasl_authenticate_response)),
         (ApiKey::OFFSET_COMMIT, 2..=10, Some(groups::offset_commit_request), Some(groups::offset_commit_response)),
         (ApiKey::OFFSET_FETCH, 1..=10, Some(groups::offset_fetch_request), Some(groups::offset_fetch_response)),
-        (ApiKey::JOIN_GROUP, 0..=9, Some(groups::join_group_request), None),
+        (ApiKey::JOIN_GROUP, 0..=9, Some(groups::join_group_request), Some(groups::join_group_response)),
+        (ApiKey::HEARTBEAT, 0..=4, Some(groups::heartbeat_request), Some(groups::heartbeat_response)),
+        (ApiKey::SYNC_GROUP, 0..=5, Some(groups::sync_group_request), Some(groups::sync_group_response)),
+        (ApiKey::LEAVE_GROUP, 0..=5, Some(groups::leave_group_request), None),
         (ApiKey::CONSUMER_GROUP_HEARTBEAT, 0..=1, Some(groups::consumer_group_heartbeat_request), None),
     ]
 }
@@ -173,6 +187,24 @@ pub fn metadata_parts(version: i16) -> Option<(Layout, Layout)> {
         (0..=13).map(|v| (part(meta::metadata_front, v), part(meta::metadata_back, v))).collect()
     });
     usize::try_from(version).ok().and_then(|v| PARTS.get(v)).copied()
+}
+
+/// A Produce request up to its acks.
+pub fn produce_front(version: i16) -> Layout {
+    static FRONTS: LazyLock<[Layout; 3]> = LazyLock::new(|| {
+        // Without a transactional id, with one, with a compact one.
+        [0, 3, 9].map(|version| -> Layout {
+            let mut b = Build::new(ApiKey::PRODUCE.is_flexible(version));
+            data::produce_front(&mut b, version);
+            Box::leak(b.finish().into_boxed_slice())
+        })
+    });
+    let [oldest, plain, compact] = *FRONTS;
+    match version {
+        ..3 => oldest,
+        3..9 => plain,
+        _ => compact,
+    }
 }
 
 /// Every API and version that has a layout, for tests and fuzzing: `(api, version, is_request)`.
