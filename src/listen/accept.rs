@@ -141,6 +141,9 @@ fn tell(end: &End, connection: u64, peer: SocketAddr, local: SocketAddr, target:
         end if end.is_ordinary() => {
             tracing::debug!(connection, %peer, to = ?target, side, reason = %end, "a connection ended")
         }
+        End::Nudged { late } => {
+            tracing::info!(connection, %peer, to = ?target, late, "a connection was closed: {end}")
+        }
         End::BadRequest(what) => {
             tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {what}")
         }

@@ -20,11 +20,22 @@ pub struct Conn {
     /// Whether a request of kmend's own may go upstream now (rule M3).
     pub injectable: bool,
     versions: [Option<(i16, i16)>; KEYS],
+    /// The highest version of each API in the client's own requests; -1 none.
+    used: [i16; KEYS],
 }
 
 impl Conn {
     pub fn new(number: u64, peer: IpAddr, node: Option<i32>) -> Conn {
-        Conn { number, peer, client_id: Arc::from(""), software: None, node, injectable: false, versions: [None; KEYS] }
+        Conn {
+            number,
+            peer,
+            client_id: Arc::from(""),
+            software: None,
+            node,
+            injectable: false,
+            versions: [None; KEYS],
+            used: [-1; KEYS],
+        }
     }
 
     /// For tests of menders: a connection that may carry injected requests.
@@ -45,6 +56,18 @@ impl Conn {
         if let Some(slot) = self.versions.get_mut(api.slot()) {
             *slot = Some((min, max));
         }
+    }
+
+    /// Notes a request of the client's own.
+    pub fn note_used(&mut self, api: ApiKey, version: i16) {
+        if let Some(slot) = self.used.get_mut(api.slot()) {
+            *slot = version.max(*slot);
+        }
+    }
+
+    /// The highest version of `api` that the client itself has used on this connection.
+    pub fn used(&self, api: ApiKey) -> Option<i16> {
+        self.used.get(api.slot()).copied().filter(|v| *v >= 0)
     }
 
     /// The newest version in `want` that the broker speaks. A client that never asked for the

@@ -54,16 +54,25 @@ impl Peers {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection has learnt whose it is, or which node it leads to.
-    pub fn enter(&self, number: u64, client: ClientKey, node: Option<i32>, mailbox: &mpsc::Sender<Message>) {
+    /// A connection has learnt whose it is, or which node it leads to. Gives back the client whose
+    /// last connection it was before, if any.
+    pub fn enter(
+        &self,
+        number: u64,
+        client: ClientKey,
+        node: Option<i32>,
+        mailbox: &mpsc::Sender<Message>,
+    ) -> Option<ClientKey> {
         let mut state = self.state();
-        leave(&mut state, number);
+        let gone = leave(&mut state, number);
         state.connections.entry(client.clone()).or_default().push(Peer { number, node, mailbox: mailbox.clone() });
         state.by_number.insert(number, client);
+        gone
     }
 
-    pub fn leave(&self, number: u64) {
-        leave(&mut self.state(), number);
+    /// Gives back the client whose last connection it was, if it was.
+    pub fn leave(&self, number: u64) -> Option<ClientKey> {
+        leave(&mut self.state(), number)
     }
 
     /// Asks a connection of `client` to `node` for log starts. `false`: there is none.
@@ -126,18 +135,17 @@ impl Peers {
     }
 }
 
-fn leave(state: &mut State, number: u64) {
-    let Some(client) = state.by_number.remove(&number) else {
-        return;
-    };
-    if let Some(peers) = state.connections.get_mut(&client) {
-        peers.retain(|p| p.number != number);
-        if peers.is_empty() {
-            // What comes next under this name may be another app.
-            state.connections.remove(&client);
-            if state.groups.remove(&client).is_some() {
-                state.joined.retain(|c| *c != client);
-            }
-        }
+fn leave(state: &mut State, number: u64) -> Option<ClientKey> {
+    let client = state.by_number.remove(&number)?;
+    let peers = state.connections.get_mut(&client)?;
+    peers.retain(|p| p.number != number);
+    if !peers.is_empty() {
+        return None;
     }
+    // What comes next under this name may be another app.
+    state.connections.remove(&client);
+    if state.groups.remove(&client).is_some() {
+        state.joined.retain(|c| *c != client);
+    }
+    Some(client)
 }

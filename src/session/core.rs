@@ -83,6 +83,10 @@ pub struct Core {
     pub(super) seq: u64,
     /// See [`Cx::quiet`](crate::mend::Cx::quiet).
     pub(super) quiet: Option<Instant>,
+    /// How long the quiet was that the first byte of the request at hand ended.
+    pub(super) broke_quiet: Option<Duration>,
+    /// A mender wants the connection closed.
+    pub(super) close_wanted: bool,
     pub(super) now: Instant,
     /// The front request or response is held until then.
     pub(super) hold: Option<Instant>,
@@ -94,7 +98,8 @@ pub struct Core {
     /// Requests of ours that wait for a frame boundary.
     injects: VecDeque<Inject>,
     next_correlation: i32,
-    wake: Option<Instant>,
+    /// When each mender wants to be woken.
+    wakes: Vec<Option<Instant>>,
     memory_wait: Option<Instant>,
     mailbox: mpsc::Sender<Message>,
     entered: bool,
@@ -111,6 +116,7 @@ impl Core {
         let chain = Chain::new(&env.menders);
         let interests = env.interests.load_full();
         let limits = env.limits.load_full();
+        let wakes = vec![None; env.menders.len()];
         Core {
             env,
             interests,
@@ -126,6 +132,8 @@ impl Core {
             response: ResponseState::Head,
             seq: 0,
             quiet: None,
+            broke_quiet: None,
+            close_wanted: false,
             now,
             hold: None,
             response_hold: None,
@@ -133,7 +141,7 @@ impl Core {
             joins: 0,
             injects: VecDeque::new(),
             next_correlation: i32::MIN,
-            wake: None,
+            wakes,
             memory_wait: None,
             mailbox,
             entered: false,
@@ -200,7 +208,8 @@ impl Core {
             _ => None,
         });
         let memory = self.memory_wait.map(|_| self.now + Duration::from_millis(20));
-        [self.hold, self.response_hold, self.wake, memory].into_iter().flatten().chain(injected).min()
+        let wakes = self.wakes.iter().copied().flatten();
+        [self.hold, self.response_hold, memory].into_iter().flatten().chain(injected).chain(wakes).min()
     }
 
     /// Time has passed.
@@ -218,16 +227,20 @@ impl Core {
         for (mender, token) in lost {
             self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Lost));
         }
-        if self.wake.is_some_and(|at| at <= self.now) {
-            self.wake = None;
-            self.call_all(|m, cx| m.tick(cx));
+        for mender in 0..self.wakes.len() {
+            if let Some(slot) = self.wakes.get_mut(mender)
+                && slot.take_if(|at| *at <= self.now).is_some()
+            {
+                self.call_one(mender, |m, cx| m.tick(cx));
+            }
         }
     }
 
     /// A message from another connection of the same client.
     pub fn on_message(&mut self, message: Message) {
         match message {
-            Message::Wake => {}
+            // Besides, what is held is looked at again.
+            Message::Wake => self.call_all(|m, cx| m.woken(cx)),
             Message::LogStarts { topic, partitions, asker } => {
                 self.call_all(|m, cx| m.peer_asks(cx, asker, &topic, &partitions));
             }
@@ -242,7 +255,8 @@ impl Core {
     /// The connection ends.
     pub fn close(&mut self) {
         self.call_all(|m, cx| m.closed(cx));
-        self.env.shared.peers.leave(self.conn.number);
+        let gone = self.env.shared.peers.leave(self.conn.number);
+        self.forget(gone);
         if let Some(gauge) = self.software.take() {
             gauge.dec();
         }
@@ -292,8 +306,12 @@ impl Core {
                     // It goes out at the next frame boundary, which may be now.
                     self.stirred = true;
                 }
-                Effect::WakeAt { at, .. } => self.wake = Some(self.wake.map_or(at, |w| w.min(at))),
-                Effect::Close { .. } => {}
+                Effect::WakeAt { mender, at } => {
+                    if let Some(slot) = self.wakes.get_mut(mender) {
+                        *slot = Some(slot.map_or(at, |w| w.min(at)));
+                    }
+                }
+                Effect::Close { .. } => self.close_wanted = true,
             }
         }
         for name in self.chain.take_panicked() {
@@ -317,6 +335,7 @@ impl Core {
             let frame =
                 local::request(inject.api, inject.version, correlation, self.conn.client_id.as_bytes(), &inject.body);
             pump.insert(&frame);
+            self.quiet = None;
             let kind = Kind::Injected {
                 mender: inject.mender,
                 token: inject.token,
@@ -344,7 +363,8 @@ impl Core {
         }
         self.conn.client_id = client_id.into();
         self.entered = true;
-        self.env.shared.peers.enter(self.conn.number, self.conn.client(), self.conn.node, &self.mailbox);
+        let gone = self.env.shared.peers.enter(self.conn.number, self.conn.client(), self.conn.node, &self.mailbox);
+        self.forget(gone);
     }
 
     pub(super) fn api(&mut self, api: ApiKey) -> Arc<ApiMetrics> {

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use super::core::{Core, Env, Wait};
 use super::end::End;
+use super::nudge::Nudge;
 use super::pump::Pump;
 use crate::mend::Conn;
 use crate::mend::peers::Message;
@@ -45,19 +46,20 @@ where
         paused: [false; 2],
         closing: false,
         held: [false; 2],
+        nudge: None,
     };
     poll_fn(|cx| driver.poll(cx)).await
 }
 
-struct Driver<C, U> {
+pub(super) struct Driver<C, U> {
     env: Arc<Env>,
     core: Core,
-    client: C,
-    upstream: U,
+    pub(super) client: C,
+    pub(super) upstream: U,
     requests: Pump,
     responses: Pump,
     messages: mpsc::Receiver<Message>,
-    timer: Pin<Box<Sleep>>,
+    pub(super) timer: Pin<Box<Sleep>>,
     /// What the timer is set to: it is set anew only when it fires or something is due earlier.
     armed: Instant,
     opened: Instant,
@@ -67,6 +69,8 @@ struct Driver<C, U> {
     closing: bool,
     /// A mender holds the front request, the front response.
     held: [bool; 2],
+    /// A mender has closed the connection; the client has not finished yet.
+    pub(super) nudge: Option<Nudge>,
 }
 
 impl<C, U> Driver<C, U>
@@ -75,6 +79,9 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.nudge.is_some() {
+            return self.poll_nudge(cx);
+        }
         match self.rounds(cx) {
             Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(self.core.explain(end)),
             Ok(Poll::Pending) => Poll::Pending,
@@ -97,7 +104,12 @@ where
             if let Poll::Ready(end) = self.poll_ends(cx)? {
                 return Ok(Poll::Ready(end));
             }
+            self.core.note_quiet(&self.requests, &self.responses);
             if !moved {
+                // Nothing moved: the client was read, and there is not a byte.
+                if self.core.take_close() && !self.requests.eof && !self.responses.eof {
+                    return Ok(self.begin_nudge(cx));
+                }
                 if self.poll_time(cx)? {
                     continue;
                 }
@@ -105,6 +117,7 @@ where
             }
             self.core.begin(Instant::now());
         }
+        self.core.take_close();
         // Bytes without a break must not keep what is due waiting.
         self.poll_time(cx)?;
         cx.waker().wake_by_ref();

@@ -66,6 +66,9 @@ pub enum End {
     Idle,
     #[error("kmend is shutting down")]
     Shutdown,
+    /// `late`: the client sent something after the close; it goes nowhere.
+    #[error("a mender closed it at rest, so that the client asks for metadata")]
+    Nudged { late: bool },
     #[error("no listener for broker {node}: {why}")]
     NoListener { node: i32, why: String },
 }
@@ -86,9 +89,12 @@ impl End {
             | End::BadResponse(_)
             | End::Unexpected { .. }
             | End::Unreadable { .. } => Side::Upstream,
-            End::OverWhole { .. } | End::OverMemory(_) | End::Idle | End::Shutdown | End::NoListener { .. } => {
-                Side::Proxy
-            }
+            End::OverWhole { .. }
+            | End::OverMemory(_)
+            | End::Idle
+            | End::Shutdown
+            | End::Nudged { .. }
+            | End::NoListener { .. } => Side::Proxy,
         }
     }
 
@@ -109,6 +115,7 @@ impl End {
             End::Handshake => "handshake_timeout",
             End::Idle => "idle_timeout",
             End::Shutdown => "shutdown",
+            End::Nudged { .. } => "nudged",
             End::NoListener { .. } => "no_listener",
         }
     }
@@ -123,6 +130,6 @@ impl End {
 
     /// Whether bytes were at fault, for `frame_errors_total`.
     pub fn is_frame_error(&self) -> bool {
-        !self.is_ordinary() && !matches!(self, End::NoListener { .. } | End::Handshake)
+        !self.is_ordinary() && !matches!(self, End::NoListener { .. } | End::Handshake | End::Nudged { .. })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::groups::Joining;
 use crate::mend::FetchRequest;
 use crate::wire::api::ApiKey;
 
@@ -29,13 +30,26 @@ pub struct Entry {
     pub sent: Instant,
     /// What a Fetch response is read against.
     pub fetch: Option<FetchRequest>,
+    /// What a JoinGroup response is read against.
+    pub joining: Option<Joining>,
     /// The menders' time on the way back is counted from here.
     pub answered: Option<Instant>,
 }
 
 impl Entry {
     pub fn new(kind: Kind, api: ApiKey, version: i16, correlation: i32, seq: u64, now: Instant) -> Entry {
-        Entry { kind, api, version, correlation, seq, arrived: now, sent: now, fetch: None, answered: None }
+        Entry {
+            kind,
+            api,
+            version,
+            correlation,
+            seq,
+            arrived: now,
+            sent: now,
+            fetch: None,
+            joining: None,
+            answered: None,
+        }
     }
 
     pub fn is_local(&self) -> bool {

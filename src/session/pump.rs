@@ -48,6 +48,11 @@ impl Pump {
         self.side_at < self.side.len() || !self.window.output().is_empty()
     }
 
+    /// Nothing is held: what was read has been decided upon, written and flushed.
+    pub fn is_empty(&self) -> bool {
+        !self.has_output() && !self.unflushed && self.window.undecided().is_empty()
+    }
+
     /// Bytes held beyond the window.
     pub fn held(&self) -> usize {
         self.side.capacity()

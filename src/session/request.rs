@@ -2,17 +2,19 @@
 
 use super::core::{Core, Wait, around};
 use super::end::End;
+use super::gather::{Gathered, Gathering};
 use super::inflight::{Entry, Kind};
+use super::produce::ProduceScan;
 use super::pump::Pump;
 use super::sasl;
-use super::scan::{FetchRequestScan, ProduceScan};
+use super::scan::FetchRequestScan;
 use super::window::WINDOW;
-use crate::mend::{Asked, FetchRequest, Treatment, Verdict};
+use crate::mend::{Asked, FetchRequest, ProduceRequest, Treatment, Verdict};
 use crate::wire::api::ApiKey;
 use crate::wire::codec::{entry, local};
 use crate::wire::frame::{self, PREFIX};
 use crate::wire::head::{self, HeadError, RequestHead};
-use crate::wire::layout::{self, mark};
+use crate::wire::layout::{self, Layout, mark};
 use crate::wire::walk::{self, Mark, Visitor, WalkError, Walker};
 
 /// Where in the stream of requests the client is.
@@ -20,6 +22,7 @@ use crate::wire::walk::{self, Mark, Visitor, WalkError, Walker};
 /// ```text
 ///   Head --nobody looks--> Pass --------------------.
 ///    ^ \--Produce, Fetch--> Produce | Fetch ---------|--> Head
+///    |  | \--a mender wants all of it--> Gather -----+--> Produce | Fetch | Swallow
 ///    |  \--answered here--> Swallow -----------------'
 ///    '--held whole, in one step
 /// ```
@@ -31,8 +34,9 @@ pub(super) enum RequestState {
     Pass(usize),
     /// So many bytes of this frame are dropped: it has been answered here.
     Swallow(usize),
-    /// A Produce request whose acks are not known yet.
-    Produce(Box<(Walker, RequestHead, ProduceScan)>),
+    /// A Produce or Fetch request is being held whole; nothing of it has been let go.
+    Gather(Box<Gathering>),
+    Produce(Box<(Walker, ProduceRequest, ProduceScan)>),
     Fetch(Box<(Walker, FetchRequest, FetchRequestScan)>),
 }
 
@@ -55,6 +59,7 @@ impl Core {
                     *left -= n;
                     if *left == 0 { self.request_done() } else { Some(Wait::Bytes) }
                 }
+                RequestState::Gather(_) => self.gathering(pump)?,
                 RequestState::Produce(_) => self.produce(pump)?,
                 RequestState::Fetch(_) => self.fetch(pump)?,
             };
@@ -74,6 +79,9 @@ impl Core {
             self.send_injects(pump);
         }
         let bytes = pump.window.undecided();
+        if !bytes.is_empty() {
+            self.bytes_came();
+        }
         let Some(prefix) = bytes.first_chunk::<PREFIX>() else {
             return Ok(Some(Wait::Bytes));
         };
@@ -89,8 +97,8 @@ impl Core {
                 return Ok(Some(Wait::Bytes));
             }
             if !sasl::looks_like_request(bytes, size) {
-                self.seq += 1;
-                self.queue.push_back(Entry::new(Kind::Raw, ApiKey::SASL_AUTHENTICATE, 0, 0, self.seq, self.now));
+                let seq = self.next_seq();
+                self.queue.push_back(Entry::new(Kind::Raw, ApiKey::SASL_AUTHENTICATE, 0, 0, seq, self.now));
                 self.request = RequestState::Pass(total);
                 return Ok(None);
             }
@@ -113,6 +121,7 @@ impl Core {
             self.learn_client(&client_id);
         }
         self.heads += 1;
+        self.conn.note_used(head.api, head.version);
         if let Some(newest) = head.api.newest_with_addresses()
             && head.version > newest
         {
@@ -137,15 +146,7 @@ impl Core {
                 }
                 Verdict::Pass
             }),
-            ApiKey::PRODUCE => {
-                let Some(layout) = layout::request(head.api, head.version) else {
-                    return Err(End::BadHead(HeadError::Malformed));
-                };
-                let walker = Walker::new(layout, head.body, total);
-                self.approve_head(pump, head, total)?;
-                self.request = RequestState::Produce(Box::new((walker, head, ProduceScan::default())));
-                Ok(None)
-            }
+            ApiKey::PRODUCE => self.produce_head(pump, head, total),
             ApiKey::FETCH if self.interests.request(head.api) != Treatment::Skip => self.fetch_head(pump, head, total),
             _ if self.interests.request(head.api) == Treatment::Whole
                 && layout::request(head.api, head.version).is_some() =>
@@ -168,7 +169,7 @@ impl Core {
     }
 
     /// Lets the header go, so that the walk starts at the body.
-    fn approve_head(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<(), End> {
+    pub(super) fn approve_head(&mut self, pump: &mut Pump, head: RequestHead, total: usize) -> Result<(), End> {
         if head.body > total {
             return Err(End::BadHead(HeadError::Malformed));
         }
@@ -177,15 +178,15 @@ impl Core {
     }
 
     /// Notes a request that goes upstream and will be answered.
-    fn forwarded(&mut self, head: RequestHead, fetch: Option<FetchRequest>) {
-        self.seq += 1;
+    pub(super) fn forwarded(&mut self, head: RequestHead, fetch: Option<FetchRequest>) {
+        let seq = self.next_seq();
         let metrics = self.api(head.api);
         self.env.metrics.request(&metrics, head.api, head.version);
         self.login.request(head.api);
         if matches!(head.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
             self.joins += 1;
         }
-        let mut entry = Entry::new(Kind::Forwarded, head.api, head.version, head.correlation, self.seq, self.now);
+        let mut entry = Entry::new(Kind::Forwarded, head.api, head.version, head.correlation, seq, self.now);
         entry.sent = std::time::Instant::now();
         entry.fetch = fetch;
         self.queue.push_back(entry);
@@ -194,18 +195,11 @@ impl Core {
     }
 
     /// Answers a request here, in its turn.
-    fn answer(&mut self, head: RequestHead, total: usize, answer: Vec<u8>) -> Option<Wait> {
-        self.seq += 1;
+    pub(super) fn answer(&mut self, head: RequestHead, total: usize, answer: Vec<u8>) -> Option<Wait> {
+        let seq = self.next_seq();
         let metrics = self.api(head.api);
         self.env.metrics.request(&metrics, head.api, head.version);
-        self.queue.push_back(Entry::new(
-            Kind::Local(answer),
-            head.api,
-            head.version,
-            head.correlation,
-            self.seq,
-            self.now,
-        ));
+        self.queue.push_back(Entry::new(Kind::Local(answer), head.api, head.version, head.correlation, seq, self.now));
         self.hold = None;
         self.hold_spent = false;
         self.request = RequestState::Swallow(total);
@@ -221,7 +215,7 @@ impl Core {
         look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict,
     ) -> Result<Option<Wait>, End> {
         if total > self.limits.max_whole_frame {
-            self.env.metrics.unseen_frames.with_label_values(&[head.api.name().unwrap_or("unknown")]).inc();
+            self.unseen(head.api);
             self.forwarded(head, None);
             self.request = RequestState::Pass(total);
             return Ok(None);
@@ -237,12 +231,20 @@ impl Core {
                 // What the menders want to know goes first, so that it is known when the answer comes.
                 self.send_injects(pump);
                 self.forwarded(head, None);
+                if let Some(frame) = pump.window.undecided_mut().get_mut(..total) {
+                    self.group_request(&head, frame);
+                }
                 pump.window.approve(total);
                 Ok(None)
             }
             Verdict::Answer(answer) => Ok(self.answer(head, total, answer)),
             Verdict::Hold(until) => Ok(Some(self.held(pump, until))),
         }
+    }
+
+    /// A frame that is too large passes without a look.
+    pub(super) fn unseen(&self, api: ApiKey) {
+        self.env.metrics.unseen_frames.with_label_values(&[api.name().unwrap_or("unknown")]).inc();
     }
 
     fn judge(&mut self, look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict, frame: &mut [u8]) -> Verdict {
@@ -286,11 +288,24 @@ impl Core {
             let verdict = self.chain.verdict(&around, |m, cx| m.fetch_request(cx, &request));
             self.apply_effects();
             match verdict {
-                Verdict::Pass | Verdict::Gather => {}
+                Verdict::Pass => {}
+                Verdict::Gather => return Ok(self.gather_request(head, total, Gathered::Fetch(request))),
                 Verdict::Answer(answer) => return Ok(self.answer(head, total, answer)),
                 Verdict::Hold(until) => return Ok(Some(self.held(pump, until))),
             }
         }
+        self.fetch_on(pump, head, total, layout, request)
+    }
+
+    /// Lets a Fetch request flow upstream.
+    pub(super) fn fetch_on(
+        &mut self,
+        pump: &mut Pump,
+        head: RequestHead,
+        total: usize,
+        layout: Layout,
+        request: FetchRequest,
+    ) -> Result<Option<Wait>, End> {
         self.send_injects(pump);
         self.forwarded(head, Some(request));
         self.approve_head(pump, head, total)?;
@@ -328,39 +343,6 @@ impl Core {
         }
     }
 
-    fn produce(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let RequestState::Produce(mut state) = std::mem::replace(&mut self.request, RequestState::Head) else {
-            return Ok(None);
-        };
-        let (walker, head, scan) = &mut *state;
-        let bytes = pump.window.undecided_mut();
-        let progress = walker.step(bytes, scan).map_err(bad("Produce"))?;
-        pump.window.approve(progress.consumed);
-        if let Some(acks) = scan.acks {
-            // Nobody looks at the rest; acks=0 has no answer, so it has no entry.
-            let head = *head;
-            let left = walker.left();
-            match acks {
-                0 => {
-                    self.seq += 1;
-                    let metrics = self.api(head.api);
-                    self.env.metrics.request(&metrics, head.api, head.version);
-                }
-                _ => self.forwarded(head, None),
-            }
-            self.request = RequestState::Pass(left);
-            return Ok(None);
-        }
-        match progress.need {
-            Some(need) => {
-                pump.window.reach(need);
-                self.request = RequestState::Produce(state);
-                Ok(Some(Wait::Bytes))
-            }
-            None => Err(End::BadHead(HeadError::Malformed)),
-        }
-    }
-
     fn learn_software(&mut self, software: Software) {
         let pair = (software.name, software.version);
         if self.conn.software.as_ref() == Some(&pair) {
@@ -376,7 +358,7 @@ impl Core {
     }
 }
 
-fn bad(api: &'static str) -> impl Fn(WalkError) -> End {
+pub(super) fn bad(api: &'static str) -> impl Fn(WalkError) -> End {
     move |why| End::BadBody { api, why }
 }
 

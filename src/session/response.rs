@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::core::{Core, Wait, around};
 use super::end::End;
-use super::inflight::Kind;
+use super::inflight::{Entry, Kind};
 use super::pump::Pump;
 use super::scan::{FetchResponseScan, TopicsScan};
 use super::window::WINDOW;
@@ -119,6 +119,9 @@ impl Core {
         }
         let got = head::correlation(bytes).unwrap_or_default();
         let now = self.now;
+        if self.queue.front().is_some_and(|e| e.correlation != got) && self.skip_injected(got) {
+            return Ok(None);
+        }
         let Some(entry) = self.queue.front_mut() else {
             return Err(End::Unexpected { got, expected: None });
         };
@@ -213,6 +216,33 @@ impl Core {
         Ok((pump.window.undecided().len() < head.total).then_some(Wait::Bytes))
     }
 
+    /// A broker that drops a request of kmend's own is not to cost the client its connection: where
+    /// nothing but such requests, and answers made here, stand before the entry that `got` answers,
+    /// they are lost. `false`: it is another case.
+    fn skip_injected(&mut self, got: i32) -> bool {
+        let is_own = |e: &Entry| matches!(e.kind, Kind::Injected { .. });
+        let behind = self.queue.iter().take_while(|e| is_own(e) || e.is_local()).count();
+        let matches = |e: &Entry| e.correlation == got && matches!(e.kind, Kind::Injected { .. } | Kind::Forwarded);
+        let at = self.queue.iter().take(behind + 1).position(matches);
+        let Some(at) = at.filter(|_| self.queue.front().is_some_and(is_own)) else {
+            return false;
+        };
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        for entry in self.queue.drain(..at) {
+            match entry.kind {
+                Kind::Injected { mender, token, abandoned, .. } => lost.extend((!abandoned).then_some((mender, token))),
+                _ => kept.push(entry),
+            }
+        }
+        for entry in kept.into_iter().rev() {
+            self.queue.push_front(entry);
+        }
+        for (mender, token) in lost {
+            self.injected_lost(mender, token);
+        }
+        true
+    }
+
     fn injected_response(
         &mut self,
         pump: &mut Pump,
@@ -284,6 +314,7 @@ impl Core {
             self.response_hold = Some(self.response_hold.map_or(until, |h| h.min(until)));
             return Ok(Some(Wait::Held));
         }
+        self.group_response(head, pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default());
         pump.window.approve(head.total);
         Ok(self.response_done())
     }
@@ -350,6 +381,7 @@ impl Core {
         let left = walker.left();
         match walker.step(pump.window.undecided_mut(), &mut scan.visitor(self)) {
             Ok(progress) => {
+                self.apply_effects();
                 pump.window.approve(progress.consumed);
                 let Some(need) = progress.need else {
                     return Ok(self.response_done());
@@ -360,6 +392,7 @@ impl Core {
             }
             // The addresses are rewritten; what only the catalog wanted to know may pass unread.
             Err(error) => {
+                self.apply_effects();
                 tracing::warn!(%error, "the topics of a Metadata response could not be read");
                 self.response = ResponseState::Pass(left);
                 Ok(None)

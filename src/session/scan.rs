@@ -1,24 +1,10 @@
 //! What the walks over streamed frames do with the fields that they meet.
 
 use super::core::{Core, around};
-use crate::mend::{FetchRequest, Topic};
+use crate::mend::{FetchRequest, MetadataTopic, Topic};
 use crate::wire::codec::entry::{self, FetchPartition, FetchedPartition};
 use crate::wire::layout::mark;
 use crate::wire::walk::{Action, Mark, Visitor};
-
-/// Looks for a Produce request's acks.
-#[derive(Debug, Default)]
-pub(super) struct ProduceScan {
-    pub acks: Option<i16>,
-}
-
-impl Visitor for ProduceScan {
-    fn fixed(&mut self, mark: Mark, _at: usize, bytes: &mut [u8]) {
-        if mark == mark::ACKS {
-            self.acks = Some(entry::int16(bytes));
-        }
-    }
-}
 
 /// Between the steps of a walk over a Fetch request.
 #[derive(Debug, Default)]
@@ -189,7 +175,7 @@ impl Visitor for HideNodes {
     }
 }
 
-/// Teaches the catalog the topics of a Metadata response.
+/// Teaches the catalog the topics of a Metadata response, and tells the menders of them.
 #[derive(Debug, Default)]
 pub(super) struct TopicsScan {
     error: i16,
@@ -197,27 +183,27 @@ pub(super) struct TopicsScan {
     id: [u8; 16],
     leaders: Vec<i32>,
     /// More topics than a client names: the whole cluster's list is not kept.
-    skip: bool,
+    listing: bool,
 }
 
 /// A response with more topics than this is a listing, not what a client uses.
 const LISTING: usize = 1000;
 
 impl TopicsScan {
-    pub fn visitor<'a>(&'a mut self, core: &'a Core) -> TopicsVisitor<'a> {
+    pub fn visitor<'a>(&'a mut self, core: &'a mut Core) -> TopicsVisitor<'a> {
         TopicsVisitor { scan: self, core }
     }
 }
 
 pub(super) struct TopicsVisitor<'a> {
     scan: &'a mut TopicsScan,
-    core: &'a Core,
+    core: &'a mut Core,
 }
 
 impl Visitor for TopicsVisitor<'_> {
     fn array(&mut self, mark: Mark, _at: usize, count: Option<usize>) -> Action {
         if mark == mark::TOPICS {
-            self.scan.skip = count.is_some_and(|n| n > LISTING);
+            self.scan.listing = count.is_some_and(|n| n > LISTING);
         } else if mark == mark::PARTITIONS {
             self.scan.leaders.clear();
         }
@@ -225,7 +211,7 @@ impl Visitor for TopicsVisitor<'_> {
     }
 
     fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
-        if mark == mark::TOPIC && !self.scan.skip {
+        if mark == mark::TOPIC {
             self.scan.name.clear();
             self.scan.name.push_str(&String::from_utf8_lossy(value.unwrap_or_default()));
             self.scan.id = [0; 16];
@@ -236,7 +222,7 @@ impl Visitor for TopicsVisitor<'_> {
         match mark {
             mark::TOPIC_ERROR => self.scan.error = entry::int16(bytes),
             mark::TOPIC_ID => self.scan.id = bytes.first_chunk().copied().unwrap_or_default(),
-            mark::PARTITION if !self.scan.skip => {
+            mark::PARTITION => {
                 let (_, index, leader) = entry::metadata_partition(bytes);
                 // Partitions come in any order; an index is never far beyond how many there are.
                 if let Ok(index) = usize::try_from(index)
@@ -255,8 +241,16 @@ impl Visitor for TopicsVisitor<'_> {
     }
 
     fn element_end(&mut self, mark: Mark) {
-        if mark == mark::TOPICS && !self.scan.skip && self.scan.error == 0 && !self.scan.name.is_empty() {
-            self.core.env.shared.catalog.learn(&self.scan.name, self.scan.id, &self.scan.leaders);
+        if mark != mark::TOPICS {
+            return;
         }
+        let TopicsScan { error, name, id, leaders, listing } = &*self.scan;
+        let core = &mut *self.core;
+        if !listing && *error == 0 && !name.is_empty() {
+            core.env.shared.catalog.learn(name, *id, leaders);
+        }
+        let topic = MetadataTopic { name, id: *id, error: *error, leaders };
+        let around = around!(core);
+        core.chain.all(&around, |m, cx| m.metadata_topic(cx, &topic));
     }
 }

@@ -244,7 +244,6 @@ impl ConnMender for OnConnection {
         match head.api {
             ApiKey::LIST_OFFSETS => self.list_offsets_request(cx, asked, head, frame),
             ApiKey::OFFSET_FETCH => self.offset_fetch_request(cx, asked, head, frame),
-            ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT => self.join_request(cx, head, frame),
             _ => {}
         }
         Verdict::Pass

@@ -14,7 +14,6 @@ use super::metrics::Outcome;
 use super::starts::Known;
 use crate::config::model::{Mode, ResetPolicy};
 use crate::mend::{Asked, Cx, Verdict};
-use crate::wire::api::ApiKey;
 use crate::wire::codec::entry::{self, CommittedOffset};
 use crate::wire::head::RequestHead;
 use crate::wire::layout::{self, mark};
@@ -58,17 +57,6 @@ impl Lifts {
 }
 
 impl OnConnection {
-    /// JoinGroup, ConsumerGroupHeartbeat: the client is about to be a member.
-    pub(super) fn join_request(&mut self, cx: &mut Cx<'_>, head: &RequestHead, frame: &mut [u8]) {
-        let mut join = Join { is_consumer: head.api == ApiKey::CONSUMER_GROUP_HEARTBEAT, ..Join::default() };
-        let Some(layout) = layout::request(head.api, head.version) else {
-            return;
-        };
-        if walk::whole(layout, frame, head.body, &mut join).is_ok() && join.is_consumer && !join.group.is_empty() {
-            cx.shared.peers.join(&cx.conn.client(), &join.group);
-        }
-    }
-
     pub(super) fn offset_fetch_request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) {
         let client = cx.conn.client();
         let Some(layout) = layout::request(head.api, head.version) else {
@@ -178,22 +166,6 @@ impl OnConnection {
             self.shared.ledger.enter(&skip, &self.shared.metrics);
         }
         Verdict::Pass
-    }
-}
-
-#[derive(Default)]
-struct Join {
-    group: String,
-    is_consumer: bool,
-}
-
-impl Visitor for Join {
-    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
-        match mark {
-            mark::GROUP => self.group = String::from_utf8_lossy(value.unwrap_or_default()).into_owned(),
-            mark::PROTOCOL_TYPE => self.is_consumer = value == Some(b"consumer"),
-            _ => {}
-        }
     }
 }
 

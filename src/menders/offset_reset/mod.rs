@@ -71,6 +71,7 @@ impl Mender for OffsetReset {
             Interest::Response(ApiKey::LIST_OFFSETS, Treatment::Whole),
             Interest::Request(ApiKey::OFFSET_FETCH, Treatment::Whole),
             Interest::Response(ApiKey::OFFSET_FETCH, Treatment::Whole),
+            // The session learns the client's groups from them.
             Interest::Request(ApiKey::JOIN_GROUP, Treatment::Whole),
             Interest::Request(ApiKey::CONSUMER_GROUP_HEARTBEAT, Treatment::Whole),
         ]

@@ -238,6 +238,8 @@ impl Rig {
                     }
                 }
             }
+            let [requests, responses] = &self.pumps;
+            self.core.note_quiet(requests, responses);
             if !moved && !self.core.take_stirred() {
                 return;
             }
