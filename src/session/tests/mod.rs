@@ -3,14 +3,18 @@
 mod addresses;
 mod driver;
 mod ends;
+mod gathered;
 mod kit;
 mod limits;
 mod login;
 mod menders;
 mod message;
 mod order;
+mod produce;
+mod quiet;
 mod repair;
 
 mod script;
 mod streams;
 mod transparent;
+mod watch;
