@@ -1,9 +1,11 @@
 //! The session without sockets: bytes in, bytes out, in every cut.
 
 mod addresses;
+mod close;
 mod driver;
 mod ends;
 mod gathered;
+mod groups;
 mod kit;
 mod limits;
 mod login;

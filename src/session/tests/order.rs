@@ -3,6 +3,7 @@
 use super::kit::*;
 use super::script::{Do, PATIENCE, Scripted, WATCHED};
 use crate::session::core::Wait;
+use crate::session::end::End;
 use crate::wire::api::ApiKey;
 
 fn heartbeat(correlation: i32) -> (Vec<u8>, Vec<u8>) {
@@ -180,4 +181,59 @@ fn an_injected_request_goes_out_while_its_mender_holds() {
         rig.broker(&response(ApiKey::LIST_GROUPS, 0, i32::MIN, &[0; 6]));
         assert_eq!(rig.at_broker(), commit);
     });
+}
+
+/// What kmend asked and a broker drops is not to cost the client its connection.
+#[test]
+fn an_injected_request_that_is_never_answered_is_lost() {
+    in_all_cuts(|cuts| {
+        let script = Scripted::new(|p| p.on_request = Do::Inject);
+        let mut rig = World::new(script.mender(), Default::default()).connect(cuts);
+        proven(&mut rig);
+        let commits = [11, 12].map(|n| request(WATCHED, 2, n, b"a commit"));
+        rig.client(&commits.concat());
+        assert_eq!(frames(&rig.at_broker()).len(), 4);
+        // The first of kmend's own is left out, then the second.
+        let answers = [11, 12].map(|n| response(WATCHED, 2, n, b"its answer"));
+        rig.broker(&answers[0]);
+        assert_eq!((rig.at_client(), script.heard()), (answers[0].clone(), vec!["lost 1".to_owned()]));
+        rig.broker(&answers[1]);
+        assert_eq!((rig.at_client(), script.heard().len()), (answers[1].clone(), 2));
+        assert!(rig.end.is_none() && rig.core.is_idle());
+    });
+}
+
+#[test]
+fn an_answer_here_waits_behind_an_injected_request_that_is_lost() {
+    let script = Scripted::new(|p| p.on_request = Do::Inject);
+    let mut rig = World::new(script.mender(), Default::default()).connect(Cuts::Bytes);
+    proven(&mut rig);
+    let commits = [11, 12, 13].map(|n| request(WATCHED, 2, n, b"a commit"));
+    rig.client(&commits[0]);
+    rig.broker(&response(ApiKey::LIST_GROUPS, 0, i32::MIN, &[0; 6]));
+    let answers = [11, 13].map(|n| response(WATCHED, 2, n, b"its answer"));
+    rig.broker(&answers[0]);
+    assert_eq!(rig.at_client(), answers[0]);
+    // Injected and forwarded, answered here, injected and forwarded.
+    rig.client(&commits[0]);
+    script.0.lock().unwrap().on_request = Do::Answer;
+    rig.client(&commits[1]);
+    script.0.lock().unwrap().on_request = Do::Inject;
+    rig.client(&commits[2]);
+    let late = response(ApiKey::LIST_GROUPS, 0, i32::MIN + 1, &[0; 6]);
+    rig.broker(&[late, answers[0].clone(), answers[1].clone()].concat());
+    let local = response(WATCHED, 2, 12, b"local");
+    assert_eq!(rig.at_client(), [answers[0].clone(), local, answers[1].clone()].concat(), "{:?}", rig.end);
+    assert_eq!(script.heard(), ["answer 1", "answer 2", "lost 3"]);
+}
+
+#[test]
+fn an_answer_to_nothing_that_was_asked_still_ends_the_connection() {
+    let script = Scripted::new(|p| p.on_request = Do::Inject);
+    let mut rig = World::new(script.mender(), Default::default()).connect(Cuts::Whole);
+    proven(&mut rig);
+    rig.client(&request(WATCHED, 2, 11, b"a commit"));
+    rig.broker(&response(WATCHED, 2, 12, b"whose?"));
+    assert!(matches!(rig.end, Some(End::Unexpected { got: 12, .. })), "{:?}", rig.end);
+    assert!(script.heard().is_empty());
 }

@@ -2,7 +2,7 @@
 //! tells it to.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::kit::response;
 use crate::mend::{
@@ -19,13 +19,13 @@ pub struct Plan {
     pub answer: bool,
     /// Every Produce request makes it wake so much later.
     pub wake_after: Option<Duration>,
-    /// What it does when it wakes, or is woken.
+    /// When it wakes, it wakes so much later again.
+    pub wake_again: Option<Duration>,
+    /// It closes when it wakes, or is woken.
     pub close: bool,
     /// What it was told, in order.
     pub heard: Vec<String>,
     pub requests: Vec<ProduceRequest>,
-    /// As it was at the last tick.
-    pub quiet: Option<Instant>,
 }
 
 #[derive(Default, Clone)]
@@ -163,10 +163,12 @@ impl ConnMender for OnConnection {
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
         self.hear("tick".into());
-        let mut plan = self.0.lock().unwrap();
-        plan.quiet = cx.quiet;
+        let plan = self.0.lock().unwrap();
         if plan.close {
             cx.close_if_quiet();
+        }
+        if let Some(after) = plan.wake_again {
+            cx.wake_at(cx.now + after);
         }
     }
 }
