@@ -6,6 +6,7 @@ use rand::{Rng, SeedableRng};
 
 use super::kit::*;
 use super::message::{Taste, body};
+use super::watch::Watch;
 use crate::wire::api::ApiKey;
 use crate::wire::layout;
 
@@ -68,9 +69,8 @@ fn exchange(correlation: i32, rng: &mut StdRng) -> Exchange {
     Exchange { request: request(api, version, correlation, &asks), answer }
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, world: &World) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let world = World::plain();
     let mut rig = world.connect(Cuts::random(seed));
     let all: Vec<Exchange> = (0..rng.random_range(1..40)).map(|n| exchange(n, &mut rng)).collect();
     let (mut asked, mut answered) = (0, 0);
@@ -109,7 +109,14 @@ proptest! {
 
     #[test]
     fn bytes_out_are_bytes_in_but_for_addresses(seed in any::<u64>()) {
-        run(seed);
+        run(seed, &World::plain());
+    }
+
+    /// A mender that looks at all it can, and lets it pass, changes nothing.
+    #[test]
+    fn looking_changes_no_byte(seed in any::<u64>(), gather in any::<bool>()) {
+        let watch = Watch::new(|p| p.gather = gather);
+        run(seed, &World::new(watch.mender(), Default::default()));
     }
 
     /// Whatever a client or a broker sends, the connection ends in a named way or goes on.
@@ -117,7 +124,9 @@ proptest! {
     fn hostile_bytes_never_panic(seed in any::<u64>()) {
         let mut rng = StdRng::seed_from_u64(seed);
         let script = super::script::Scripted::default();
-        let mut rig = World::new(script.mender(), Default::default()).connect(Cuts::random(seed));
+        let watch = Watch::new(|p| p.gather = seed % 2 == 0);
+        let menders = [script.mender(), watch.mender()].concat();
+        let mut rig = World::new(menders, Default::default()).connect(Cuts::random(seed));
         for n in 0..20 {
             let it = exchange(n, &mut rng);
             let spoil = |mut bytes: Vec<u8>, rng: &mut StdRng| {
