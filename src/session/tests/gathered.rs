@@ -48,3 +48,14 @@ fn one_that_is_answered_leaves_no_trace() {
         assert!(rig.core.is_idle());
     });
 }
+
+/// A broker that follows (rule M4).
+#[test]
+fn one_of_a_replica_is_not_judged() {
+    let watch = Watch::new(|p| (p.gather, p.answer) = (true, true));
+    let mut rig = World::new(watch.mender(), Default::default()).connect(Cuts::Bytes);
+    let frame = fetch(1, 2);
+    rig.client(&frame);
+    assert_eq!(rig.at_broker(), frame);
+    assert_eq!(watch.heard(), ["fetch 1"]);
+}

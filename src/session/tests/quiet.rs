@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::kit::*;
 use super::produce::produce;
+use super::script::{Do, Scripted, WATCHED};
 use super::watch::Watch;
 use crate::mend::Mender;
 use crate::mend::peers::Message;
@@ -56,6 +57,20 @@ fn what_has_no_answer_ends_a_quiet_time_too() {
         assert_eq!(quiet, [Some(SECOND), Some(SECOND)]);
         assert_eq!(rig.core.quiet, Some(rig.now));
     });
+}
+
+#[test]
+fn a_request_of_kmends_own_is_no_quiet_time() {
+    let script = Scripted::new(|p| p.on_request = Do::Inject);
+    let mut rig = World::new(script.mender(), Default::default()).connect(Cuts::Whole);
+    proven(&mut rig);
+    assert!(rig.core.quiet.is_some());
+    rig.client(&request(WATCHED, 2, 11, b"a commit"));
+    rig.broker(&response(ApiKey::LIST_GROUPS, 0, i32::MIN, &[0; 6]));
+    assert!(rig.core.quiet.is_none());
+    rig.later(SECOND);
+    rig.broker(&response(WATCHED, 2, 11, b"its answer"));
+    assert_eq!(rig.core.quiet, Some(rig.now));
 }
 
 #[test]
