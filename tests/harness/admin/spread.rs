@@ -24,7 +24,8 @@ impl Admin {
     /// where one of them refused.
     pub fn produce_everywhere(&self, topic: &str, partitions: i32) -> bool {
         let each = |p| PartitionProduceData::default().with_index(p).with_records(Some(batch(None)));
-        let data = TopicProduceData::default().with_name(name(topic)).with_partition_data((0..partitions).map(each).collect());
+        let data =
+            TopicProduceData::default().with_name(name(topic)).with_partition_data((0..partitions).map(each).collect());
         let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(5_000).with_topic_data(vec![data]);
         let answer = self.ask_any(9, &request);
         let ok = |r: &kafka_protocol::messages::ProduceResponse| {
@@ -40,7 +41,8 @@ impl Admin {
         while at < end {
             let records = self.fetch(topic, partition, at);
             let Some(last) = records.last() else { break };
-            let text = |v: &Option<Bytes>| v.as_ref().map_or(String::new(), |v| String::from_utf8_lossy(v).into_owned());
+            let text =
+                |v: &Option<Bytes>| v.as_ref().map_or(String::new(), |v| String::from_utf8_lossy(v).into_owned());
             // A batch is sent whole, also what lies before the offset that was asked for.
             let new = records.iter().filter(|r| !r.control && r.offset >= at);
             found.extend(new.map(|r| (r.offset, text(&r.value))));
