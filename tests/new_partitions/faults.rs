@@ -17,13 +17,13 @@ fn keeps_flowing(client: &str, fault: Fault, gap: Duration) {
     let admin = behind.kafka.admin();
     let topic = unique(&format!("fault-{client}-{fault:?}").to_lowercase());
     admin.create(&topic, 1, &[]);
-    behind.relay.spoil(&topic, fault);
     let kmend = crate::kmend(&behind.upstream, "repair", INTERVAL);
     // What kmend says of it is its own affair.
     kmend.allow("Metadata").allow("metadata").allow("upstream").allow("broker");
     let opts = Opts::produce(&kmend.listen, &topic).with("CLIENT_ID", &topic).with("IDEMPOTENCE", "true");
     let app = Client::start(client, opts);
     app.wait("a steady run", Duration::from_secs(60), |c| c.progress() > 60);
+    behind.relay.spoil(&topic, fault);
     let began = Instant::now();
     admin.add_partitions(&topic, PARTITIONS);
     let limit = Duration::from_secs(4 * INTERVAL + 6) + gap;

@@ -12,6 +12,7 @@ use crate::truth::Truth;
 const EVERY: Duration = Duration::from_secs(5);
 const INTERVAL: u64 = 2;
 const TXN_SIZE: u64 = 100;
+const TRANSACTIONS: &str = "java-transactions";
 
 /// A broker of its own: its log is looked through.
 fn kafka() -> &'static Kafka {
@@ -48,7 +49,7 @@ fn start(name: &'static str, rate: u64) -> Running {
     let opts =
         Opts::produce(&kmend.listen, &topic).with("IDEMPOTENCE", "true").with("RATE", rate).with("CLIENT_ID", &topic);
     let app = match name {
-        "java-transactions" => Client::start(
+        TRANSACTIONS => Client::start(
             "java",
             opts.with("MODE", "transact").with("TRANSACTIONAL", &topic).with("TXN_SIZE", TXN_SIZE),
         ),
@@ -61,9 +62,9 @@ fn run() -> (Vec<Outcome>, usize) {
     let _slot = slot();
     let (rate, seconds) = if std::env::var("KMEND_MATRIX").is_ok() { (10_000, 180) } else { (2_000, 30) };
     let admin = kafka().admin();
-    let names = ["java", "librdkafka", "franz-go", "java-transactions"];
+    let names = ["java", "librdkafka", "franz-go", TRANSACTIONS];
     // Transactions wait for their commits: a rate that they keep.
-    let running: Vec<Running> = names.map(|n| start(n, if n == names[3] { rate / 4 } else { rate })).into();
+    let running: Vec<Running> = names.map(|n| start(n, if n == TRANSACTIONS { rate / 4 } else { rate })).into();
     for r in &running {
         r.app.wait("a steady run", Duration::from_secs(60), |c| c.progress() > 2_000);
     }
@@ -82,6 +83,9 @@ fn run() -> (Vec<Outcome>, usize) {
         let ended = eventually(Duration::from_secs(30), || !r.app.alive());
         let truth = Truth::read(&admin, &r.topic, partitions);
         let mut faults = truth.faults(&r.app, &r.topic);
+        if r.name == TRANSACTIONS {
+            faults.extend(not_committed(&r.topic, truth.len()));
+        }
         if !ended {
             faults.push("the app does not end".to_owned());
         }
@@ -112,6 +116,15 @@ fn run() -> (Vec<Outcome>, usize) {
         "the broker does not log what is looked for"
     );
     (outcomes, refused)
+}
+
+/// A consumer that reads only what is committed gets all that is there.
+fn not_committed(topic: &str, there: usize) -> Option<String> {
+    let opts = Opts::consume(&kafka().servers(), topic, &format!("{topic}-group")).with("ISOLATION", "read_committed");
+    let app = Client::start("franz-go", opts);
+    eventually(Duration::from_secs(20), || app.progress() >= there);
+    let got = app.progress();
+    (got != there).then(|| format!("{got} of {there} records are committed"))
 }
 
 /// Lines of the broker's log about sequences.
@@ -152,7 +165,7 @@ fn franz_go_keeps_order() {
 
 #[test]
 fn java_transactions_keep_order() {
-    keeps_order("java-transactions");
+    keeps_order(TRANSACTIONS);
 }
 
 #[test]

@@ -129,7 +129,12 @@ def produce():
     rate, next_at = float(env("RATE", "20")), time.monotonic()
 
     def sent(e, m):
-        say("ERR", e) if e else say("SENT", m.topic(), m.partition(), m.offset(), m.value().decode())
+        if e:
+            say("ERR", e)
+        else:
+            # Without an answer (acks=0) there is no offset.
+            offset = -1 if m.offset() is None else m.offset()
+            say("SENT", m.topic(), m.partition(), offset, m.value().decode())
 
     say("READY")
     while not closing.is_set() and (count == 0 or i < count):

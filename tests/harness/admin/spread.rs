@@ -54,6 +54,7 @@ impl Admin {
     /// Appends as a producer that has lost a batch: sequence 0, then 5. The broker's error code (45).
     pub fn produce_out_of_order(&self, topic: &str) -> i16 {
         let init = InitProducerIdRequest::default()
+            .with_transactional_id(None)
             .with_transaction_timeout_ms(60_000)
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);
