@@ -15,6 +15,7 @@ pub struct Behind {
 /// One for all tests; they tell their clients apart by their ids.
 pub fn behind() -> &'static Behind {
     static SHARED: OnceLock<Behind> = OnceLock::new();
+    crate::begin();
     SHARED.get_or_init(|| {
         let port = ports::free();
         let extra = vec!["auto.create.topics.enable=true".to_owned()];

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Together;
 use crate::behind::behind;
-use crate::harness::{Client, Opts, eventually, slot, unique};
+use crate::harness::{Client, Opts, eventually, unique};
 use crate::relay::Fault;
 use crate::truth::Truth;
 
@@ -12,7 +13,6 @@ const PARTITIONS: i32 = 3;
 
 /// A producer's records flow, with pauses of at most `gap`, while its injected requests are answered so.
 fn keeps_flowing(client: &str, fault: Fault, gap: Duration) {
-    let _slot = slot();
     let behind = behind();
     let admin = behind.kafka.admin();
     let topic = unique(&format!("fault-{client}-{fault:?}").to_lowercase());
@@ -41,24 +41,33 @@ fn keeps_flowing(client: &str, fault: Fault, gap: Duration) {
     assert_eq!(truth.faults(&app, &topic), Vec::<String>::new(), "{}", app.story());
 }
 
+const STORIES: &[(&str, fn())] = &[
+    ("error", || keeps_flowing("java", Fault::Error, Duration::from_secs(2))),
+    // All that is behind it on that connection waits as long: twice, if two such requests follow each other.
+    ("late", || keeps_flowing("librdkafka", Fault::Late, Duration::from_secs(8))),
+    ("cut", || keeps_flowing("franz-go", Fault::Cut, Duration::from_secs(6))),
+    // The broker is silent from there on: kmend's deadline ends it, not the client's own (30 s and more).
+    ("never", || keeps_flowing("java", Fault::Never, Duration::from_secs(20))),
+];
+
+static TOLD: Together = Together::new();
+
 #[test]
 fn an_error_in_the_answer() {
-    keeps_flowing("java", Fault::Error, Duration::from_secs(2));
+    TOLD.tell("error", STORIES);
 }
 
 #[test]
 fn an_answer_after_three_seconds() {
-    // All that is behind it on that connection waits as long: twice, if two such requests follow each other.
-    keeps_flowing("librdkafka", Fault::Late, Duration::from_secs(8));
+    TOLD.tell("late", STORIES);
 }
 
 #[test]
 fn no_answer_but_the_end_of_the_connection() {
-    keeps_flowing("franz-go", Fault::Cut, Duration::from_secs(6));
+    TOLD.tell("cut", STORIES);
 }
 
-/// The broker is silent from there on: kmend's deadline ends it, not the client's own (30 s and more).
 #[test]
 fn no_answer_at_all() {
-    keeps_flowing("java", Fault::Never, Duration::from_secs(20));
+    TOLD.tell("never", STORIES);
 }

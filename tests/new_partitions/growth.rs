@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Admin, Client, Kafka, Kmend, Opts, eventually, slot, unique};
+use crate::harness::{Admin, Client, Kafka, Kmend, Opts, eventually, unique};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -183,7 +183,6 @@ fn missed(admin: &Admin, r: &Running, partitions: i32) -> usize {
 
 /// Every cell through a kmend of its own, both growths.
 pub fn mended(kafka: &Kafka, cells: &[Cell]) -> Vec<Row> {
-    let _slot = slot();
     let (admin, other) = (kafka.admin(), kafka.admin());
     let through = || {
         let kmend = crate::kmend(&kafka.bootstrap(), "repair", 0);

@@ -28,7 +28,7 @@ mod runs;
 mod truth;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Mutex, Once, OnceLock};
 use std::time::Duration;
 
 use growth::Role::{Consumer, Producer};
@@ -39,7 +39,22 @@ use serde_json::json;
 /// One broker for what needs nothing special.
 fn kafka() -> &'static Kafka {
     static SHARED: OnceLock<Kafka> = OnceLock::new();
-    SHARED.get_or_init(|| Kafka::start(ClusterSpec::default()))
+    let kafka = SHARED.get_or_init(|| Kafka::start(ClusterSpec::default()));
+    begin();
+    kafka
+}
+
+/// The direct half and the one through kmend take a minute each, most of it waiting: where all tests
+/// run, both begin with the first test, whichever that is.
+fn begin() {
+    static BEGUN: Once = Once::new();
+    let is_all = std::env::args().skip(1).all(|a| a.starts_with('-'));
+    BEGUN.call_once(|| {
+        if is_all {
+            std::thread::spawn(rows);
+            std::thread::spawn(direct::outcome);
+        }
+    });
 }
 
 /// kmend with the mender under test in a mode; interval in seconds, 0: the default (5 s).
@@ -62,13 +77,46 @@ fn limit(client: &str, role: growth::Role, interval: u64) -> Duration {
 
 /// Runs something once for many tests: where it panics, each of them fails with its words.
 fn once<T: Clone>(cell: &OnceLock<Result<T, String>>, run: impl FnOnce() -> T) -> T {
-    let result = cell.get_or_init(|| {
-        catch_unwind(AssertUnwindSafe(run)).map_err(|e| {
-            let text = e.downcast_ref::<String>().cloned();
-            text.or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
-        })
-    });
-    result.clone().unwrap_or_else(|e| panic!("{e}"))
+    cell.get_or_init(|| caught(run)).clone().unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|e| {
+        let text = e.downcast_ref::<String>().cloned();
+        text.or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
+    })
+}
+
+/// Stories that are mostly waiting, told side by side, once: each under the name of its test.
+pub struct Together(OnceLock<Vec<(&'static str, Result<(), String>)>>);
+
+impl Together {
+    #[allow(clippy::new_without_default)] // a static's value
+    pub const fn new() -> Together {
+        Together(OnceLock::new())
+    }
+
+    /// Tells all of them where that has not been done; fails where the one named so did.
+    pub fn tell(&self, name: &str, stories: &[(&'static str, fn())]) {
+        let all = self.0.get_or_init(|| {
+            let _slot = harness::slot();
+            let done = Mutex::new(Vec::new());
+            std::thread::scope(|threads| {
+                for (name, story) in stories {
+                    let done = &done;
+                    threads.spawn(move || {
+                        let result = caught(story);
+                        done.lock().unwrap_or_else(|e| e.into_inner()).push((*name, result));
+                    });
+                }
+            });
+            done.into_inner().unwrap_or_else(|e| e.into_inner())
+        });
+        let (_, result) = all.iter().find(|(n, _)| *n == name).expect("a story of that name");
+        if let Err(text) = result {
+            panic!("{text}");
+        }
+    }
 }
 
 /// Every client in both roles; all of them run side by side, each behind a kmend of its own.
@@ -91,11 +139,15 @@ pub const CELLS: [Cell; 16] = [
     Cell { client: "kafkajs", role: Consumer },
 ];
 
-/// The rows of one client in one role, out of the one run that all of these tests share.
-fn finds(client: &str, role: growth::Role) {
+/// The one run through kmend that all of its tests share.
+fn rows() -> Vec<Row> {
     static ROWS: OnceLock<Result<Vec<Row>, String>> = OnceLock::new();
-    let rows = once(&ROWS, || growth::mended(kafka(), &CELLS));
-    for row in rows.iter().filter(|r| r.cell.client == client && r.cell.role == role) {
+    once(&ROWS, || growth::mended(kafka(), &CELLS))
+}
+
+/// Checks the rows of one client in one role.
+fn finds(client: &str, role: growth::Role) {
+    for row in rows().iter().filter(|r| r.cell.client == client && r.cell.role == role) {
         println!("{}", row.text());
         row.check(5);
     }

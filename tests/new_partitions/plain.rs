@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::Together;
 use crate::growth::Role;
 use crate::harness::metrics::Metrics;
-use crate::harness::{Client, Kmend, Opts, eventually, slot, unique};
+use crate::harness::{Client, Kmend, Opts, eventually, unique};
 use crate::kafka;
 use crate::truth::Truth;
 
@@ -22,7 +23,6 @@ struct Outcome {
 
 /// A producer with these variables on a topic that grows, and what it has done once it has ended well.
 fn run(client: &'static str, with: &[(&'static str, &str)]) -> Outcome {
-    let _slot = slot();
     let admin = kafka().admin();
     let topic = unique(&format!("plain-{client}"));
     admin.create(&topic, 1, &[]);
@@ -76,8 +76,7 @@ impl Outcome {
 const NO_RETRIES: (&str, &str) = ("PROPS", "retries=0;enable.idempotence=false");
 
 /// One rejected request would be one error in the app.
-#[test]
-fn java_without_retries_at_a_low_rate_finds_them_without_an_error() {
+fn no_retries_low_rate() {
     let outcome = run("java", &[("ACKS", "1"), NO_RETRIES, ("RATE", "20")]);
     outcome.unharmed();
     outcome.finds();
@@ -85,8 +84,7 @@ fn java_without_retries_at_a_low_rate_finds_them_without_an_error() {
 }
 
 /// Never idle, and nothing may be rejected: it may stay without the new partitions, but unharmed.
-#[test]
-fn java_without_retries_at_a_high_rate_sees_no_error() {
+fn no_retries_high_rate() {
     let outcome = run("java", &[("ACKS", "1"), NO_RETRIES, ("RATE", "2000")]);
     outcome.unharmed();
     outcome.was_seen();
@@ -101,14 +99,33 @@ fn without_acks(client: &'static str) {
     assert_eq!((outcome.nudges("close"), outcome.nudges("reject")), (0.0, 0.0));
 }
 
+const STORIES: &[(&str, fn())] = &[
+    ("low rate", no_retries_low_rate),
+    ("high rate", no_retries_high_rate),
+    ("java", || without_acks("java")),
+    ("librdkafka", || without_acks("librdkafka")),
+];
+
+static TOLD: Together = Together::new();
+
+#[test]
+fn java_without_retries_at_a_low_rate_finds_them_without_an_error() {
+    TOLD.tell("low rate", STORIES);
+}
+
+#[test]
+fn java_without_retries_at_a_high_rate_sees_no_error() {
+    TOLD.tell("high rate", STORIES);
+}
+
 #[test]
 fn java_without_acks_is_left_alone() {
-    without_acks("java");
+    TOLD.tell("java", STORIES);
 }
 
 #[test]
 fn librdkafka_without_acks_is_left_alone() {
-    without_acks("librdkafka");
+    TOLD.tell("librdkafka", STORIES);
 }
 
 /// The control for both: an app that is not told of a loss shows it here.
