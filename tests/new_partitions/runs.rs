@@ -36,8 +36,8 @@ fn report(rows: &[Row]) -> String {
          Written by `KMEND_MATRIX=1 cargo test --test new_partitions runs` on Kafka {} (Java clients {} and {}), \
          {RUNS} runs.\n\
          Seconds from the growth of a topic to the first record in any, and in each, of its new partitions: minimum / \
-         median /\nmaximum. All apps run side by side, each behind a kmend of its own, with the client's own settings; a \
-         \nproducer sends 20 records a second and needs up to {:.1} s until a hash has hit 12 of 12 \
+         median /\nmaximum. All apps run side by side, each behind a kmend of its own, with the client's own settings; a\n\
+         producer sends 20 records a second and needs up to {:.1} s until a hash has hit 12 of 12 \
          partitions. Directly on the broker\nnone of them finds a new partition within 60 s (`direct.rs`).\n\n\
          | client | role | partitions | first | all | limit of the first |\n|---|---|---|---|---|---|\n",
         pinned("KAFKA_VERSION"),
