@@ -57,6 +57,7 @@ pub enum Event {
         topic: String,
         partition: i32,
         offset: i64,
+        value: String,
     },
     Committed {
         topic: String,
@@ -119,6 +120,40 @@ impl Client {
             _ => None,
         };
         self.lock().iter().filter_map(|(_, e)| pick(e)).collect()
+    }
+
+    /// The first record that was handled or sent (with success) in one partition.
+    pub fn first_in(&self, topic: &str, partition: i32) -> Option<Instant> {
+        let there = |e: &Event| match e {
+            Event::Handled { topic: t, partition: p, .. } | Event::Sent { topic: t, partition: p, .. } => {
+                *p == partition && t == topic
+            }
+            _ => false,
+        };
+        self.lock().iter().find(|(_, e)| there(e)).map(|(at, _)| *at)
+    }
+
+    /// What was sent with success, in the order of the answers: partition, offset (-1: unknown), value.
+    pub fn sent(&self, topic: &str) -> Vec<(i32, i64, String)> {
+        let pick = |e: &Event| match e {
+            Event::Sent { topic: t, partition, offset, value } if t == topic => {
+                Some((*partition, *offset, value.clone()))
+            }
+            _ => None,
+        };
+        self.lock().iter().filter_map(|(_, e)| pick(e)).collect()
+    }
+
+    /// The longest time between two records that were handled or sent with success after `since`.
+    pub fn longest_gap(&self, since: Instant) -> Duration {
+        let mut last = since;
+        let mut longest = Duration::ZERO;
+        let counts = |e: &Event| matches!(e, Event::Handled { .. } | Event::Sent { .. });
+        for (at, _) in self.lock().iter().filter(|(at, e)| *at > since && counts(e)) {
+            longest = longest.max(*at - last);
+            last = *at;
+        }
+        longest.max(last.elapsed())
     }
 
     /// How many records were handled or sent (with success) altogether.
@@ -270,7 +305,9 @@ fn event(line: &str) -> Event {
         (Some("HANDLED"), Some((topic, partition, offset))) => {
             Event::Handled { topic, partition, offset, key: words.get(4).copied().unwrap_or("").to_owned() }
         }
-        (Some("SENT"), Some((topic, partition, offset))) => Event::Sent { topic, partition, offset },
+        (Some("SENT"), Some((topic, partition, offset))) => {
+            Event::Sent { topic, partition, offset, value: words.get(4).copied().unwrap_or("").to_owned() }
+        }
         (Some("COMMITTED"), Some((topic, partition, offset))) => Event::Committed { topic, partition, offset },
         _ => Event::Note(line.to_owned()),
     }

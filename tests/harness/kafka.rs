@@ -185,8 +185,13 @@ impl Kafka {
         wait_for("the broker's port", Duration::from_secs(60), || std::net::TcpStream::connect(&address).ok());
     }
 
+    /// What a broker has logged: warnings and errors.
+    pub fn log(&self, id: u32) -> String {
+        std::fs::read_to_string(self.file(id, "log")).unwrap_or_default()
+    }
+
     fn log_tail(&self, id: u32) -> String {
-        let text = std::fs::read_to_string(self.file(id, "log")).unwrap_or_default();
+        let text = self.log(id);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }

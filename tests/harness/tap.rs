@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug, Clone)]
 pub struct Exchange {
     pub connection: usize,
+    /// The port that was dialled.
+    pub port: u16,
     pub api: i16,
     pub version: i16,
     /// Whole frames without their size: correlation ids are at 4..8 and at 0..4.
@@ -37,7 +39,9 @@ impl Tap {
         let mut tap = Tap { record: Arc::default(), stop: Arc::default(), ports: Vec::new(), doors: Vec::new() };
         for (listen, target) in pairs {
             let listener = TcpListener::bind(listen).unwrap_or_else(|e| panic!("tap on {listen}: {e}"));
-            tap.ports.push(listener.local_addr().expect("an address"));
+            let address = listener.local_addr().expect("an address");
+            let port = address.port();
+            tap.ports.push(address);
             let (record, stop, target) = (tap.record.clone(), tap.stop.clone(), target.clone());
             tap.doors.push(std::thread::spawn(move || {
                 for client in listener.incoming().flatten() {
@@ -46,7 +50,7 @@ impl Tap {
                     }
                     // A refused upstream is a refused client: the connection just ends.
                     if let Ok(server) = TcpStream::connect(&target) {
-                        relay(client, server, &record);
+                        relay(client, server, &record, port);
                     }
                 }
             }));
@@ -91,7 +95,7 @@ pub fn tapped(upstream: &[String], change: impl FnOnce(&mut serde_json::Value)) 
     (kmend, tap, format!("127.0.0.1:{first}"))
 }
 
-fn relay(client: TcpStream, server: TcpStream, record: &Arc<Mutex<Record>>) {
+fn relay(client: TcpStream, server: TcpStream, record: &Arc<Mutex<Record>>, port: u16) {
     let connection = {
         let mut record = record.lock().unwrap_or_else(|e| e.into_inner());
         record.connections += 1;
@@ -100,7 +104,7 @@ fn relay(client: TcpStream, server: TcpStream, record: &Arc<Mutex<Record>>) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let both = |s: &TcpStream| s.try_clone().expect("a second handle");
     let (c, s, r) = (both(&client), both(&server), record.clone());
-    std::thread::spawn(move || pump(c, s, |frame| asked(&r, connection, frame)));
+    std::thread::spawn(move || pump(c, s, |frame| asked(&r, connection, port, frame)));
     let r = record.clone();
     std::thread::spawn(move || pump(server, client, |frame| answered(&r, connection, frame)));
 }
@@ -131,9 +135,9 @@ fn number(bytes: &[u8], at: usize) -> i16 {
     bytes.get(at..at + 2).map_or(-1, |b| i16::from_be_bytes([b[0], b[1]]))
 }
 
-fn asked(record: &Arc<Mutex<Record>>, connection: usize, request: Vec<u8>) {
+fn asked(record: &Arc<Mutex<Record>>, connection: usize, port: u16, request: Vec<u8>) {
     let (api, version) = (number(&request, 0), number(&request, 2));
-    let exchange = Exchange { connection, api, version, request, response: None };
+    let exchange = Exchange { connection, port, api, version, request, response: None };
     record.lock().unwrap_or_else(|e| e.into_inner()).exchanges.push(exchange);
 }
 

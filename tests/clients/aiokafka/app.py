@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -19,6 +20,10 @@ def env(name, otherwise=""):
 
 def say(*words):
     print(*(str(w).replace("\n", " ") for w in words), flush=True)
+
+
+def key(i):
+    return None if env("KEYS", "vary") == "none" else f"k{i}".encode()
 
 
 def listen():
@@ -35,7 +40,9 @@ def listen():
 
 
 def common():
-    conf = {"bootstrap_servers": env("BOOTSTRAP"), "client_id": env("CLIENT_ID", "aiokafka")}
+    conf = {"bootstrap_servers": env("BOOTSTRAP")}
+    if env("CLIENT_ID") != "-":
+        conf["client_id"] = env("CLIENT_ID", "aiokafka")
     if env("USER"):
         conf |= {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
         conf |= {"sasl_plain_username": env("USER"), "sasl_plain_password": env("PASSWORD")}
@@ -107,12 +114,13 @@ async def produce():
     p = AIOKafkaProducer(**common() | conf)
     await p.start()
     topics, count, i, sending = env("TOPICS").split(","), int(env("COUNT", "0")), 0, set()
+    rate, next_at = float(env("RATE", "20")), time.monotonic()
     say("READY")
 
     async def one(topic, i):
         try:
-            r = await p.send_and_wait(topic, f"r{i}".encode(), key=f"k{i}".encode())
-            say("SENT", r.topic, r.partition, r.offset)
+            r = await p.send_and_wait(topic, f"r{i}".encode(), key=key(i))
+            say("SENT", r.topic, r.partition, r.offset, f"r{i}")
         except Exception as e:
             say("ERR", repr(e)[:200])
 
@@ -122,7 +130,8 @@ async def produce():
             sending.add(task)
             task.add_done_callback(sending.discard)
             i += 1
-        await asyncio.sleep(1 / float(env("RATE", "20")))
+        next_at = max(next_at, time.monotonic() - 1) + 1 / rate
+        await asyncio.sleep(next_at - time.monotonic())
     await asyncio.gather(*sending)
     await p.stop()
 

@@ -69,7 +69,10 @@ func listen() {
 }
 
 func common() []kgo.Opt {
-	opts := []kgo.Opt{kgo.SeedBrokers(env("BOOTSTRAP", "")), kgo.ClientID(env("CLIENT_ID", "franz-go"))}
+	opts := []kgo.Opt{kgo.SeedBrokers(env("BOOTSTRAP", ""))}
+	if id := env("CLIENT_ID", "franz-go"); id != "-" {
+		opts = append(opts, kgo.ClientID(id))
+	}
 	if u := env("USER", ""); u != "" {
 		opts = append(opts, kgo.SASL(plain.Auth{User: u, Pass: env("PASSWORD", "")}.AsMechanism()))
 	}
@@ -207,23 +210,49 @@ func produce() {
 	if env("IDEMPOTENCE", "false") != "true" {
 		opts = append(opts, kgo.DisableIdempotentWrite())
 	}
-	cl, err := kgo.NewClient(opts...)
-	check(err)
+	var all sync.WaitGroup
+	clients := number("CLIENTS", "1")
+	for n := range clients {
+		own := opts
+		if clients > 1 {
+			own = append(opts[:len(opts):len(opts)], kgo.ClientID(fmt.Sprint(env("CLIENT_ID", "franz-go"), "-", n)))
+		}
+		cl, err := kgo.NewClient(own...)
+		check(err)
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			send(cl)
+		}()
+	}
 	say("READY")
+	all.Wait()
+}
+
+// send has one client send until it is enough.
+func send(cl *kgo.Client) {
 	topics, count, rate := strings.Split(env("TOPICS", ""), ","), number("COUNT", "0"), number("RATE", "20")
+	keyed, next := env("KEYS", "vary") != "none", time.Now()
 	for i := 0; ctx.Err() == nil && (count == 0 || i < count); {
 		if !paused.Load() {
-			r := &kgo.Record{Topic: topics[i%len(topics)], Key: fmt.Append(nil, "k", i), Value: fmt.Append(nil, "r", i)}
+			r := &kgo.Record{Topic: topics[i%len(topics)], Value: fmt.Append(nil, "r", i)}
+			if keyed {
+				r.Key = fmt.Append(nil, "k", i)
+			}
 			cl.Produce(context.Background(), r, func(r *kgo.Record, e error) {
 				if e != nil {
 					say("ERR", e)
 				} else {
-					say("SENT", r.Topic, r.Partition, r.Offset)
+					say("SENT", r.Topic, r.Partition, r.Offset, string(r.Value))
 				}
 			})
 			i++
 		}
-		time.Sleep(time.Second / time.Duration(rate))
+		if late := time.Now().Add(-time.Second); next.Before(late) {
+			next = late
+		}
+		next = next.Add(time.Second / time.Duration(rate))
+		time.Sleep(time.Until(next))
 	}
 	c, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -37,7 +37,11 @@ public class App {
     public static void main(String[] args) {
         listen();
         try {
-            if (env("MODE", "consume").equals("consume")) consume(); else produce();
+            switch (env("MODE", "consume")) {
+                case "consume": consume(); break;
+                case "transact": transact(); break;
+                default: produce();
+            }
             say("CLOSED");
         } catch (Throwable e) {
             say("DIED " + e);
@@ -78,7 +82,7 @@ public class App {
     static Properties common() {
         Properties p = new Properties();
         p.put("bootstrap.servers", env("BOOTSTRAP", ""));
-        p.put("client.id", env("CLIENT_ID", "java"));
+        if (!env("CLIENT_ID", "").equals("-")) p.put("client.id", env("CLIENT_ID", "java"));
         if (!env("USER", "").isEmpty()) {
             p.put("security.protocol", "SASL_PLAINTEXT");
             p.put("sasl.mechanism", "PLAIN");
@@ -156,23 +160,60 @@ public class App {
         }
     }
 
+    /** Record i, said once it has been answered. */
+    static void send(KafkaProducer<byte[], byte[]> to, long i) {
+        String[] topics = env("TOPICS", "").split(",");
+        byte[] key = env("KEYS", "vary").equals("none") ? null : ("k" + i).getBytes();
+        ProducerRecord<byte[], byte[]> r = new ProducerRecord<>(topics[(int) (i % topics.length)], key, ("r" + i).getBytes());
+        to.send(r, (m, e) ->
+            say(e != null ? "ERR " + e : "SENT " + m.topic() + " " + m.partition() + " " + m.offset() + " r" + i));
+    }
+
+    /** Waits until it is record i's turn. */
+    static void pace(long began, long i) throws InterruptedException {
+        long ahead = (long) (i * 1000 / Double.parseDouble(env("RATE", "20"))) - (System.nanoTime() - began) / 1_000_000;
+        if (ahead > 0) Thread.sleep(ahead);
+    }
+
     static void produce() throws Exception {
         Properties p = common();
         p.put("acks", env("ACKS", "all"));
         p.put("enable.idempotence", env("IDEMPOTENCE", "false"));
         passThrough(p);
-        String[] topics = env("TOPICS", "").split(",");
         long count = Long.parseLong(env("COUNT", "0"));
-        double rate = Double.parseDouble(env("RATE", "20"));
         try (KafkaProducer<byte[], byte[]> pr =
                  new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer())) {
             say("READY");
+            long began = System.nanoTime();
             for (long i = 0; !closing && (count == 0 || i < count); i++) {
-                while (paused && !closing) Thread.sleep(20);
-                String topic = topics[(int) (i % topics.length)];
-                pr.send(new ProducerRecord<>(topic, ("k" + i).getBytes(), ("r" + i).getBytes()), (m, e) ->
-                    say(e != null ? "ERR " + e : "SENT " + m.topic() + " " + m.partition() + " " + m.offset()));
-                Thread.sleep((long) (1000 / rate));
+                long held = System.nanoTime();
+                for (; paused && !closing; began += System.nanoTime() - held, held = System.nanoTime()) Thread.sleep(20);
+                send(pr, i);
+                pace(began, i + 1);
+            }
+        }
+    }
+
+    /** Transactions of TXN_SIZE records each; COMMITTED comes after the commit, with the number of the next record. */
+    static void transact() throws Exception {
+        Properties p = common();
+        p.put("transactional.id", env("TRANSACTIONAL", "java"));
+        passThrough(p);
+        long count = Long.parseLong(env("COUNT", "0"));
+        long size = Long.parseLong(env("TXN_SIZE", "100"));
+        try (KafkaProducer<byte[], byte[]> pr =
+                 new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer())) {
+            pr.initTransactions();
+            say("READY");
+            long began = System.nanoTime();
+            for (long i = 0; !closing && (count == 0 || i < count); ) {
+                pr.beginTransaction();
+                for (long end = i + size; i < end; i++) {
+                    send(pr, i);
+                    pace(began, i + 1);
+                }
+                pr.commitTransaction();
+                say("COMMITTED " + env("TOPICS", "") + " -1 " + i);
             }
         }
     }

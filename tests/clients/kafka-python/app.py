@@ -21,6 +21,10 @@ def say(*words):
     print(*(str(w).replace("\n", " ") for w in words), flush=True)
 
 
+def key(i):
+    return None if env("KEYS", "vary") == "none" else f"k{i}".encode()
+
+
 def listen():
     """Commands from stdin; its end means that the test is gone."""
     for line in sys.stdin:
@@ -35,7 +39,9 @@ def listen():
 
 
 def common():
-    conf = {"bootstrap_servers": env("BOOTSTRAP"), "client_id": env("CLIENT_ID", "kafka-python")}
+    conf = {"bootstrap_servers": env("BOOTSTRAP")}
+    if env("CLIENT_ID") != "-":
+        conf["client_id"] = env("CLIENT_ID", "kafka-python")
     if env("USER"):
         conf |= {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
         conf |= {"sasl_plain_username": env("USER"), "sasl_plain_password": env("PASSWORD")}
@@ -113,14 +119,16 @@ def produce():
     conf = {"acks": acks if acks == "all" else int(acks), "enable_idempotence": env("IDEMPOTENCE", "false") == "true"}
     p = KafkaProducer(**common() | conf)
     topics, count, i = env("TOPICS").split(","), int(env("COUNT", "0")), 0
+    rate, next_at = float(env("RATE", "20")), time.monotonic()
     say("READY")
     while not closing.is_set() and (count == 0 or i < count):
         if not paused.is_set():
-            f = p.send(topics[i % len(topics)], f"r{i}".encode(), key=f"k{i}".encode())
-            f.add_callback(lambda m: say("SENT", m.topic, m.partition, m.offset))
+            f = p.send(topics[i % len(topics)], f"r{i}".encode(), key=key(i))
+            f.add_callback(lambda m, i=i: say("SENT", m.topic, m.partition, m.offset, f"r{i}"))
             f.add_errback(lambda e: say("ERR", repr(e)[:200]))
             i += 1
-        time.sleep(1 / float(env("RATE", "20")))
+        next_at = max(next_at, time.monotonic() - 1) + 1 / rate
+        time.sleep(max(0, next_at - time.monotonic()))
     p.flush(10)
     p.close(5)
 

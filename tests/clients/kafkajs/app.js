@@ -47,7 +47,7 @@ const byName = {
 }
 
 const kafka = new Kafka({
-  clientId: env('CLIENT_ID', 'kafkajs'),
+  ...(env('CLIENT_ID') !== '-' && { clientId: env('CLIENT_ID', 'kafkajs') }),
   ...(v6 ? byName : { brokers: [env('BOOTSTRAP')] }),
   logLevel: logLevel.WARN,
   logCreator: () => ({ log }) => say('NOTE', log.message, log.error ?? ''),
@@ -113,17 +113,22 @@ async function produce() {
   await p.connect()
   say('READY')
   const sending = new Set()
+  const keyed = env('KEYS', 'vary') !== 'none'
+  const rate = Number(env('RATE', '20'))
+  let nextAt = performance.now()
   for (let i = 0; !closing && (count === 0 || i < count); ) {
     if (!paused) {
+      const value = 'r' + i
       const send = p
-        .send({ topic: topics[i % topics.length], acks, messages: [{ key: 'k' + i, value: 'r' + i }] })
-        .then((rs) => rs.forEach((r) => say('SENT', r.topicName, r.partition, r.baseOffset)))
+        .send({ topic: topics[i % topics.length], acks, messages: [{ key: keyed ? 'k' + i : null, value }] })
+        .then((rs) => rs.forEach((r) => say('SENT', r.topicName, r.partition, r.baseOffset, value)))
         .catch((e) => say('ERR', e))
         .finally(() => sending.delete(send))
       sending.add(send)
       i++
     }
-    await sleep(1000 / Number(env('RATE', '20')))
+    nextAt = Math.max(nextAt, performance.now() - 1000) + 1000 / rate
+    await sleep(Math.max(0, nextAt - performance.now()))
   }
   await Promise.all(sending)
   await p.disconnect()

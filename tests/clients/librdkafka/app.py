@@ -19,6 +19,10 @@ def say(*words):
     print(*(str(w).replace("\n", " ") for w in words), flush=True)
 
 
+def key(i):
+    return None if env("KEYS", "vary") == "none" else f"k{i}".encode()
+
+
 def listen():
     """Commands from stdin; its end means that the test is gone."""
     for line in sys.stdin:
@@ -35,11 +39,12 @@ def listen():
 def common():
     conf = {
         "bootstrap.servers": env("BOOTSTRAP"),
-        "client.id": env("CLIENT_ID", "librdkafka"),
         "log_level": 0,
         # Lost connections and the like: librdkafka goes on by itself, so they are no error of the app.
         "error_cb": lambda e: say("NOTE", e),
     }
+    if env("CLIENT_ID") != "-":
+        conf["client.id"] = env("CLIENT_ID", "librdkafka")
     if env("USER"):
         conf |= {
             "security.protocol": "SASL_PLAINTEXT",
@@ -121,18 +126,28 @@ def produce():
     conf = {"acks": env("ACKS", "all"), "enable.idempotence": env("IDEMPOTENCE", "false") == "true"}
     p = Producer(common() | conf | pass_through())
     topics, count, i = env("TOPICS").split(","), int(env("COUNT", "0")), 0
+    rate, next_at = float(env("RATE", "20")), time.monotonic()
 
     def sent(e, m):
-        say("ERR", e) if e else say("SENT", m.topic(), m.partition(), m.offset())
+        if e:
+            say("ERR", e)
+        else:
+            # Without an answer (acks=0) there is no offset.
+            offset = -1 if m.offset() is None else m.offset()
+            say("SENT", m.topic(), m.partition(), offset, m.value().decode())
 
     say("READY")
     while not closing.is_set() and (count == 0 or i < count):
         if paused.is_set():
             time.sleep(0.02)
             continue
-        p.produce(topics[i % len(topics)], f"r{i}".encode(), key=f"k{i}".encode(), on_delivery=sent)
-        p.poll(1 / float(env("RATE", "20")))
+        p.produce(topics[i % len(topics)], f"r{i}".encode(), key=key(i), on_delivery=sent)
         i += 1
+        next_at = max(next_at, time.monotonic() - 1) + 1 / rate
+        # poll comes back as soon as it has delivered something.
+        p.poll(0)
+        while (left := next_at - time.monotonic()) > 0:
+            p.poll(left)
     p.flush(10)
 
 

@@ -68,7 +68,9 @@ func listen(onPause func(bool)) {
 
 func config() *sarama.Config {
 	c := sarama.NewConfig()
-	c.ClientID = env("CLIENT_ID", "sarama")
+	if id := env("CLIENT_ID", "sarama"); id != "-" {
+		c.ClientID = id
+	}
 	c.Version = sarama.V3_6_0_0
 	if u := env("USER", ""); u != "" {
 		c.Net.SASL.Enable, c.Net.SASL.Mechanism = true, sarama.SASLTypePlaintext
@@ -229,7 +231,7 @@ func produce() {
 	go func() {
 		defer results.Done()
 		for m := range p.Successes() {
-			say("SENT", m.Topic, m.Partition, m.Offset)
+			say("SENT", m.Topic, m.Partition, m.Offset, m.Value)
 		}
 	}()
 	go func() {
@@ -240,12 +242,21 @@ func produce() {
 	}()
 	say("READY")
 	topics, count, rate := strings.Split(env("TOPICS", ""), ","), number("COUNT", "0"), number("RATE", "20")
+	keyed, next := env("KEYS", "vary") != "none", time.Now()
 	for i := 0; ctx.Err() == nil && (count == 0 || i < count); {
 		if !paused.Load() {
-			p.Input() <- &sarama.ProducerMessage{Topic: topics[i%len(topics)], Key: sarama.StringEncoder("k" + strconv.Itoa(i)), Value: sarama.StringEncoder("r" + strconv.Itoa(i))}
+			m := &sarama.ProducerMessage{Topic: topics[i%len(topics)], Value: sarama.StringEncoder("r" + strconv.Itoa(i))}
+			if keyed {
+				m.Key = sarama.StringEncoder("k" + strconv.Itoa(i))
+			}
+			p.Input() <- m
 			i++
 		}
-		time.Sleep(time.Second / time.Duration(rate))
+		if late := time.Now().Add(-time.Second); next.Before(late) {
+			next = late
+		}
+		next = next.Add(time.Second / time.Duration(rate))
+		time.Sleep(time.Until(next))
 	}
 	p.AsyncClose()
 	results.Wait()

@@ -4,6 +4,7 @@
 pub mod conn;
 mod groups;
 pub mod records;
+mod spread;
 mod topics;
 
 pub use records::Batch;

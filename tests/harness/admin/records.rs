@@ -39,10 +39,10 @@ impl Default for Batch {
 }
 
 /// A producer id with its epoch and next sequence.
-struct Producer {
-    id: i64,
-    epoch: i16,
-    sequence: i32,
+pub(super) struct Producer {
+    pub id: i64,
+    pub epoch: i16,
+    pub sequence: i32,
 }
 
 impl Admin {
@@ -173,7 +173,7 @@ impl Admin {
         found
     }
 
-    fn fetch(&self, topic: &str, partition: i32, offset: i64) -> Vec<Record> {
+    pub(super) fn fetch(&self, topic: &str, partition: i32, offset: i64) -> Vec<Record> {
         let at = FetchPartition::default()
             .with_partition(partition)
             .with_current_leader_epoch(-1)
@@ -196,7 +196,7 @@ impl Admin {
     }
 }
 
-fn record(delta: usize, key: &str, bytes: usize, producer: Option<&Producer>) -> Record {
+pub(super) fn record(delta: usize, key: &str, bytes: usize, producer: Option<&Producer>) -> Record {
     Record {
         transactional: producer.is_some(),
         control: false,

@@ -8,7 +8,7 @@ use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    ElectLeadersRequest, MetadataRequest, MetadataResponse, TopicName,
+    DeleteTopicsRequest, ElectLeadersRequest, MetadataRequest, MetadataResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -84,6 +84,26 @@ impl Admin {
         let request = CreatePartitionsRequest::default().with_topics(vec![wanted]).with_timeout_ms(10_000);
         self.ask_until_ok(|| self.any(), 3, &request, |r| r.results.first().map_or(-1, |t| t.error_code));
         self.wait_for_leaders(topic, total);
+    }
+
+    /// Deletes a topic and waits until no broker knows it.
+    pub fn delete(&self, topic: &str) {
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![name(topic)]).with_timeout_ms(10_000);
+        self.ask_until_ok(|| self.any(), 5, &request, |r| r.responses.first().map_or(-1, |t| t.error_code));
+        wait_for("the topic to be gone", LIMIT, || (!self.exists(topic)).then_some(()));
+    }
+
+    /// Whether a topic is there; does not create it.
+    pub fn exists(&self, topic: &str) -> bool {
+        let metadata = wait_for("metadata", LIMIT, || self.try_metadata(&[topic]));
+        metadata.topics.iter().any(|t| t.error_code == 0)
+    }
+
+    /// Asks for a topic as a careless client does: a broker with auto.create.topics.enable makes it.
+    pub fn ask_carelessly(&self, topic: &str) {
+        let topics = vec![MetadataRequestTopic::default().with_name(Some(name(topic)))];
+        let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(true);
+        self.ask_any(12, &request);
     }
 
     /// Evicts everything below `offset`, as retention would, at once; the new log start.

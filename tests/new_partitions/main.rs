@@ -1,0 +1,184 @@
+//! A topic gets new partitions while apps use it: directly on the broker they go on without them for
+//! minutes; through kmend each producer sends to them and each group reads them within seconds, and
+//! no app sees an error, a loss or a duplicate for it.
+//!
+//! `KMEND_MATRIX=1 cargo test --test new_partitions runs` measures everything five times.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+#[path = "../tapped/mod.rs"]
+mod tapped;
+
+mod behind;
+#[path = "../transparent/compare.rs"]
+mod compare;
+mod deleted;
+mod direct;
+mod faults;
+mod groups;
+mod growth;
+mod idempotent;
+mod many;
+mod observe;
+mod plain;
+mod relay;
+mod runs;
+mod truth;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, Once, OnceLock};
+use std::time::Duration;
+
+use growth::Role::{Consumer, Producer};
+use growth::{Cell, Row};
+use harness::{ClusterSpec, Kafka, Kmend};
+use serde_json::json;
+
+/// One broker for what needs nothing special.
+fn kafka() -> &'static Kafka {
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    let kafka = SHARED.get_or_init(|| Kafka::start(ClusterSpec::default()));
+    begin();
+    kafka
+}
+
+/// The direct half and the one through kmend take a minute each, most of it waiting: where all tests
+/// run, both begin with the first test, whichever that is.
+fn begin() {
+    static BEGUN: Once = Once::new();
+    let is_all = std::env::args().skip(1).all(|a| a.starts_with('-'));
+    BEGUN.call_once(|| {
+        if is_all {
+            std::thread::spawn(rows);
+            std::thread::spawn(direct::outcome);
+        }
+    });
+}
+
+/// kmend with the mender under test in a mode; interval in seconds, 0: the default (5 s).
+fn kmend(upstream: &[String], mode: &str, interval: u64) -> Kmend {
+    Kmend::start_at("127.0.0.1", upstream, |config| {
+        let own = &mut config["menders"]["partition_discovery"];
+        *own = json!({ "mode": mode });
+        if interval > 0 {
+            own["interval"] = json!(format!("{interval}s"));
+        }
+    })
+}
+
+/// The promise: after a growth a client uses the new partitions within this. franz-go asks for metadata
+/// at most every 5 s after an error of a producer.
+fn limit(client: &str, role: growth::Role, interval: u64) -> Duration {
+    let extra = if client == "franz-go" && role == Producer { 5 } else { 0 };
+    Duration::from_secs(2 * interval + 2 + extra)
+}
+
+/// Runs something once for many tests: where it panics, each of them fails with its words.
+fn once<T: Clone>(cell: &OnceLock<Result<T, String>>, run: impl FnOnce() -> T) -> T {
+    cell.get_or_init(|| caught(run)).clone().unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|e| {
+        let text = e.downcast_ref::<String>().cloned();
+        text.or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
+    })
+}
+
+/// Stories that are mostly waiting, told side by side, once: each under the name of its test.
+pub struct Together(OnceLock<Vec<(&'static str, Result<(), String>)>>);
+
+impl Together {
+    #[allow(clippy::new_without_default)] // a static's value
+    pub const fn new() -> Together {
+        Together(OnceLock::new())
+    }
+
+    /// Tells all of them where that has not been done; fails where the one named so did.
+    pub fn tell(&self, name: &str, stories: &[(&'static str, fn())]) {
+        let all = self.0.get_or_init(|| {
+            let _slot = harness::slot();
+            let done = Mutex::new(Vec::new());
+            std::thread::scope(|threads| {
+                for (name, story) in stories {
+                    let done = &done;
+                    threads.spawn(move || {
+                        let result = caught(story);
+                        done.lock().unwrap_or_else(|e| e.into_inner()).push((*name, result));
+                    });
+                }
+            });
+            done.into_inner().unwrap_or_else(|e| e.into_inner())
+        });
+        let (_, result) = all.iter().find(|(n, _)| *n == name).expect("a story of that name");
+        if let Err(text) = result {
+            panic!("{text}");
+        }
+    }
+}
+
+/// Every client in both roles; all of them run side by side, each behind a kmend of its own.
+pub const CELLS: [Cell; 16] = [
+    Cell { client: "java", role: Producer },
+    Cell { client: "java", role: Consumer },
+    Cell { client: "java-old", role: Producer },
+    Cell { client: "java-old", role: Consumer },
+    Cell { client: "librdkafka", role: Producer },
+    Cell { client: "librdkafka", role: Consumer },
+    Cell { client: "franz-go", role: Producer },
+    Cell { client: "franz-go", role: Consumer },
+    Cell { client: "sarama", role: Producer },
+    Cell { client: "sarama", role: Consumer },
+    Cell { client: "aiokafka", role: Producer },
+    Cell { client: "aiokafka", role: Consumer },
+    Cell { client: "kafka-python", role: Producer },
+    Cell { client: "kafka-python", role: Consumer },
+    Cell { client: "kafkajs", role: Producer },
+    Cell { client: "kafkajs", role: Consumer },
+];
+
+/// The one run through kmend that all of its tests share.
+fn rows() -> Vec<Row> {
+    static ROWS: OnceLock<Result<Vec<Row>, String>> = OnceLock::new();
+    once(&ROWS, || growth::mended(kafka(), &CELLS))
+}
+
+/// Checks the rows of one client in one role.
+fn finds(client: &str, role: growth::Role) {
+    for row in rows().iter().filter(|r| r.cell.client == client && r.cell.role == role) {
+        println!("{}", row.text());
+        row.check(5);
+    }
+}
+
+macro_rules! mended {
+    ($($name:ident: $client:literal;)*) => {
+        mod mended {
+            mod producer {
+                $(#[test]
+                fn $name() {
+                    crate::finds($client, crate::Producer);
+                })*
+            }
+            mod consumer {
+                $(#[test]
+                fn $name() {
+                    crate::finds($client, crate::Consumer);
+                })*
+            }
+        }
+    };
+}
+
+mended! {
+    java: "java";
+    java_old: "java-old";
+    librdkafka: "librdkafka";
+    franz_go: "franz-go";
+    sarama: "sarama";
+    aiokafka: "aiokafka";
+    kafka_python: "kafka-python";
+    kafkajs: "kafkajs";
+}
