@@ -53,7 +53,7 @@ read -r -a counts < <(tail -n 1 "$work/growth" | tr '|' ' ')
 [ "${#counts[@]}:${counts[0]}" = "7:$watched" ] || fail "the last line is not whole"
 [ $((counts[2] + counts[3])) = 0 ] || fail "the direct producer has found the new partitions: there is nothing to mend here"
 [ $((counts[5] * counts[6])) -gt 0 ] || fail "the producer through kmend has not used both new partitions"
-good "directly no record reaches the new partitions in $watched s ; its client looks again after up to 5 minutes (metadata.max.age.ms)"
+good "directly no record reaches the new partitions in $watched s; its client looks again after up to 5 minutes (metadata.max.age.ms)"
 good "through kmend both are used, and neither app saw an error"
 
 headline "What kmend logged"
