@@ -16,7 +16,7 @@ help: ## list the verbs
 build: ## the release binary, target/release/kmend
 	$(CARGO) build --locked --release
 
-demo: ## a consumer whose offset was evicted: directly it dies, through kmend it goes on
+demo: ## an evicted offset and new partitions: what breaks directly, and goes on through kmend
 	scripts/bootstrap kafka
 	$(MAKE) --no-print-directory build
 	scripts/demo
