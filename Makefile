@@ -25,9 +25,10 @@ test: ## all tests, with a real Kafka and real clients
 	scripts/bootstrap all
 	$(CARGO) test --locked
 
-matrix: ## every client by every reset policy by every kind of eviction; the report is kept
+matrix: ## every client by every eviction and every growth; the reports are kept
 	scripts/bootstrap all
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test evicted_offset
+	KMEND_MATRIX=1 $(CARGO) test --locked --release --test new_partitions runs
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::later::Sasl;
 use super::model::{
-    Admin, Expose, Limits, Listen, ListenTls, Log, Mode, OffsetReset, ResetPolicy, Shutdown, Upstream, UpstreamTls,
+    Admin, Expose, Limits, Listen, ListenTls, Log, Mode, OffsetReset, PartitionDiscovery, ResetPolicy, Shutdown,
+    Upstream, UpstreamTls,
 };
 use super::units::{Auto, ByteSize, Duration, HostPort};
 
@@ -55,6 +56,19 @@ impl Default for OffsetReset {
         Self {
             mode: Mode::Repair,
             policy: ResetPolicy::Earliest,
+            topics: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            clients: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for PartitionDiscovery {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Repair,
+            interval: Duration::from_secs(5),
+            nudge: Auto::Auto,
             topics: BTreeMap::new(),
             groups: BTreeMap::new(),
             clients: BTreeMap::new(),

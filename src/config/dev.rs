@@ -15,6 +15,7 @@ const OTHER_PORT: u16 = 19092;
 pub(super) fn layers() -> Vec<Node> {
     [
         ("menders.offset_reset.mode", "repair"),
+        ("menders.partition_discovery.mode", "repair"),
         ("log.format", "text"),
         // The app stops when its developer does: give it the time for its last commit.
         ("shutdown.drain_timeout", "10s"),

@@ -37,27 +37,6 @@ pub enum SaslMechanism {
     OauthBearer,
 }
 
-/// Not in this version: producers and consumers learn of new partitions at once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PartitionDiscovery {
-    /// Not in this version: anything but `off` is noted and has no effect.
-    pub mode: Mode,
-    /// How often the partition counts of topics in use are asked for.
-    pub interval: Duration,
-    /// How a client is made to look; `auto`: the gentlest way that works for its software.
-    pub nudge: Auto<Nudge>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Nudge {
-    /// One request is answered with "not leader".
-    Reject,
-    /// An idle connection is closed.
-    Disconnect,
-}
-
 /// Not in this version: commits are carried over a rebalance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -150,12 +129,6 @@ pub enum WatchdogScope {
     ProtocolSwitch,
     /// In every group.
     Any,
-}
-
-impl Default for PartitionDiscovery {
-    fn default() -> Self {
-        Self { mode: Mode::Off, interval: Duration::from_secs(5), nudge: Auto::Auto }
-    }
 }
 
 impl Default for CommitBuffer {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::later::{AssignmentWatchdog, CommitBuffer, PartitionDiscovery, Sasl};
+use super::later::{AssignmentWatchdog, CommitBuffer, Sasl};
 use super::units::{Auto, ByteSize, Duration, HostPort, one_or_many, one_or_many_schema};
 
 /// What a mender does with what it finds.
@@ -177,6 +177,33 @@ pub struct OffsetReset {
     pub groups: BTreeMap<String, ModeRule>,
     /// Per client id pattern: `{ mode }`.
     pub clients: BTreeMap<String, ModeRule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PartitionDiscovery {
+    /// What is done where no pattern below says otherwise.
+    pub mode: Mode,
+    /// How often the partition counts of the topics in use are asked for, at most.
+    pub interval: Duration,
+    /// How a producer is made to look; `auto`: the gentlest way that works for its software.
+    pub nudge: Auto<Nudge>,
+    /// Per topic pattern: `{ mode }`.
+    pub topics: BTreeMap<String, ModeRule>,
+    /// Per group pattern: `{ mode }`.
+    pub groups: BTreeMap<String, ModeRule>,
+    /// Per client id pattern: `{ mode }`.
+    pub clients: BTreeMap<String, ModeRule>,
+}
+
+/// How a producer is made to look for new partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Nudge {
+    /// Only by one Produce request that is answered with "not leader"; never by a closed connection.
+    Reject,
+    /// Only by closing a connection that is idle; no answer is ever made up.
+    Disconnect,
 }
 
 /// A topic's rule: just a policy, or policy and mode.

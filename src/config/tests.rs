@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::later::Nudge;
+use super::model::Nudge;
 use super::model::{Mode, ResetPolicy, TopicRule};
 use super::units::{Auto, ByteSize, Duration, HostPort};
 use super::{ConfigError, Flags, Loaded, Origin, Sources, load};
@@ -111,7 +111,6 @@ fn the_whole_documented_configuration_is_read() {
     assert_eq!(
         loaded.notes,
         [
-            "menders.partition_discovery has no effect: this mender is not in this version",
             "menders.commit_buffer has no effect: this mender is not in this version",
             "menders.assignment_watchdog has no effect: this mender is not in this version",
         ]

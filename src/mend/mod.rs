@@ -11,12 +11,13 @@ pub mod directory;
 pub mod fetch;
 pub mod groups;
 pub mod interest;
+pub mod modes;
 pub mod pattern;
 pub mod peers;
 pub mod produce;
 pub mod topics;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::wire::api::ApiKey;
 use crate::wire::codec::entry::{FetchPartition, FetchedPartition};
@@ -70,8 +71,9 @@ pub struct Asked {
 /// What comes of a request that a mender injected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Injected<'a> {
-    /// A complete response frame and where its body starts.
-    Answer { frame: &'a [u8], body: usize },
+    /// A complete response frame, where its body starts, and how long the broker took for it, not
+    /// counting what it had to answer before.
+    Answer { frame: &'a [u8], body: usize, took: Duration },
     /// The deadline passed, or the connection ended.
     Lost,
 }

@@ -10,6 +10,7 @@ use crate::store::checkpoints::Checkpoints;
 use crate::telemetry::metrics::Family;
 
 pub mod offset_reset;
+pub mod partition_discovery;
 
 /// All menders, in the order in which they see a message.
 pub fn all(config: &Config, registry: &Registry, checkpoints: Checkpoints) -> Vec<Arc<dyn Mender>> {
@@ -19,5 +20,8 @@ pub fn all(config: &Config, registry: &Registry, checkpoints: Checkpoints) -> Ve
         "What menders did, or would have done (observed), or could not do.",
         &["mender", "outcome"],
     );
-    vec![Arc::new(offset_reset::OffsetReset::new(config, registry, &repairs, checkpoints))]
+    vec![
+        Arc::new(offset_reset::OffsetReset::new(config, registry, &repairs, checkpoints)),
+        Arc::new(partition_discovery::PartitionDiscovery::new(config, registry, &repairs)),
+    ]
 }

@@ -88,6 +88,8 @@ pub struct Core {
     /// A mender wants the connection closed.
     pub(super) close_wanted: bool,
     pub(super) now: Instant,
+    /// When the broker had answered what was before the front of the queue.
+    pub(super) turn: Instant,
     /// The front request or response is held until then.
     pub(super) hold: Option<Instant>,
     pub(super) response_hold: Option<Instant>,
@@ -135,6 +137,7 @@ impl Core {
             broke_quiet: None,
             close_wanted: false,
             now,
+            turn: now,
             hold: None,
             response_hold: None,
             hold_spent: false,
@@ -283,8 +286,8 @@ impl Core {
     }
 
     /// An answer to a request of ours.
-    pub(super) fn injected_answer(&mut self, mender: usize, token: u64, frame: &[u8], body: usize) {
-        self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Answer { frame, body }));
+    pub(super) fn injected_answer(&mut self, mender: usize, token: u64, frame: &[u8], body: usize, took: Duration) {
+        self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Answer { frame, body, took }));
     }
 
     /// An answer to a request of ours that cannot be told.

@@ -89,6 +89,7 @@ impl Core {
     pub(super) fn response_done(&mut self) -> Option<Wait> {
         self.response = ResponseState::Head;
         self.response_hold = None;
+        self.turn = self.now;
         if let Some(entry) = self.queue.pop_front()
             && matches!(entry.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP)
         {
@@ -268,8 +269,10 @@ impl Core {
         }
         let frame = pump.window.undecided().get(..head.total).unwrap_or_default();
         // It is out of the queue before the mender acts on it.
-        self.queue.pop_front();
-        self.injected_answer(mender, token, frame, head.body);
+        let sent = self.queue.pop_front().map_or(self.now, |e| e.sent);
+        let took = self.now.saturating_duration_since(sent.max(self.turn));
+        self.turn = self.now;
+        self.injected_answer(mender, token, frame, head.body, took);
         pump.replace(head.total, &[]);
         Ok(None)
     }

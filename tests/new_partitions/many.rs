@@ -19,6 +19,8 @@ fn a_hundred_clients_make_no_storm() {
     admin.create(&topic, 1, &[]);
     let kmend = crate::kmend(&behind.upstream, "repair", INTERVAL);
     let opts = Opts::produce(&kmend.listen, &topic).with("CLIENT_ID", &topic).with("CLIENTS", CLIENTS).with("RATE", 2);
+    // As franz-go does by default.
+    let opts = opts.with("IDEMPOTENCE", "true");
     let app = Client::start("franz-go", opts);
     app.wait("a steady run", Duration::from_secs(60), |c| c.progress() > 4 * CLIENTS);
 

@@ -22,11 +22,8 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
 
 pub(super) fn notes(config: &Config) -> Vec<String> {
     let menders = &config.menders;
-    let modes = [
-        ("partition_discovery", menders.partition_discovery.mode),
-        ("commit_buffer", menders.commit_buffer.mode),
-        ("assignment_watchdog", menders.assignment_watchdog.mode),
-    ];
+    let modes =
+        [("commit_buffer", menders.commit_buffer.mode), ("assignment_watchdog", menders.assignment_watchdog.mode)];
     let mut notes: Vec<_> = modes
         .into_iter()
         .filter(|(_, mode)| *mode != Mode::Off)

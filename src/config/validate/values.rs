@@ -77,6 +77,10 @@ fn patterns(config: &Config, findings: &mut Findings<'_>) {
     check_patterns(findings, "offset_reset", "topics", reset.topics.keys());
     check_patterns(findings, "offset_reset", "groups", reset.groups.keys());
     check_patterns(findings, "offset_reset", "clients", reset.clients.keys());
+    let discovery = &menders.partition_discovery;
+    check_patterns(findings, "partition_discovery", "topics", discovery.topics.keys());
+    check_patterns(findings, "partition_discovery", "groups", discovery.groups.keys());
+    check_patterns(findings, "partition_discovery", "clients", discovery.clients.keys());
     let groups = menders.commit_buffer.groups.keys();
     check_patterns(findings, "commit_buffer", "groups", groups);
 }

@@ -230,19 +230,19 @@ impl OnConnection {
         };
         match (ask, outcome) {
             (Ask::CloseSession, _) => {}
-            (Ask::Name { topic, version }, Injected::Answer { frame, body }) => {
+            (Ask::Name { topic, version }, Injected::Answer { frame, body, .. }) => {
                 let name = ask::topic_name(version, frame, body).unwrap_or_default();
                 self.told_name(cx, topic, name);
             }
             (Ask::Name { topic, .. }, Injected::Lost) => self.told_name(cx, topic, None),
-            (Ask::Offsets { topic, partitions, is_start, version }, Injected::Answer { frame, body }) => {
+            (Ask::Offsets { topic, partitions, is_start, version }, Injected::Answer { frame, body, .. }) => {
                 let answer = ask::listed_offsets(version, frame, body).unwrap_or_default();
                 self.told_offsets(cx, topic, &partitions, is_start, &answer);
             }
             (Ask::Offsets { topic, partitions, is_start, .. }, Injected::Lost) => {
                 self.told_offsets(cx, topic, &partitions, is_start, &[]);
             }
-            (Ask::Starts { topic, partitions, version }, Injected::Answer { frame, body }) => {
+            (Ask::Starts { topic, partitions, version }, Injected::Answer { frame, body, .. }) => {
                 let answer = ask::listed_offsets(version, frame, body).unwrap_or_default();
                 for partition in partitions {
                     let start = answer.iter().find(|a| a.0 == partition && a.1 == 0 && a.2 >= 0).map(|a| a.2);

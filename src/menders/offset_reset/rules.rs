@@ -1,16 +1,16 @@
 //! What applies to a topic, a client and a group (rules M4, M5, M6).
 
-use crate::config::model::{Mode, OffsetReset, ResetPolicy, TopicRule};
+use std::collections::BTreeMap;
+
+use crate::config::model::{Mode, ModeRule, OffsetReset, ResetPolicy, TopicRule};
+use crate::mend::modes::Modes;
 use crate::mend::pattern::Patterns;
 
 #[derive(Debug)]
 pub struct Rules {
-    mode: Mode,
+    modes: Modes,
     policy: ResetPolicy,
-    topics: Patterns<(Option<Mode>, Option<ResetPolicy>)>,
-    groups: Patterns<Mode>,
-    clients: Patterns<Mode>,
-    off: bool,
+    policies: Patterns<Option<ResetPolicy>>,
 }
 
 /// What applies to one partition of one client.
@@ -24,64 +24,40 @@ pub struct Rule {
 
 impl Rules {
     pub fn new(config: &OffsetReset) -> Rules {
-        let topics = config.topics.iter().map(|(pattern, rule)| {
-            let rule = match rule {
+        let mut modes = BTreeMap::new();
+        let mut policies = BTreeMap::new();
+        for (pattern, rule) in &config.topics {
+            let (mode, policy) = match rule {
                 TopicRule::Policy(policy) => (None, Some(*policy)),
                 TopicRule::Full(full) => (full.mode, full.policy),
             };
-            (pattern.clone(), rule)
-        });
-        let modes = |rules: &std::collections::BTreeMap<String, crate::config::model::ModeRule>| {
-            Patterns::new(&rules.iter().map(|(k, v)| (k.clone(), v.mode)).collect())
-        };
-        let topics = topics.collect();
-        let on = |mode: Mode| mode != Mode::Off;
-        let any = on(config.mode)
-            || config.groups.values().chain(config.clients.values()).any(|r| on(r.mode))
-            || config.topics.values().any(|r| matches!(r, TopicRule::Full(f) if f.mode.is_some_and(on)));
+            // A topic's most specific pattern decides, also where it sets only the policy.
+            modes.insert(pattern.clone(), ModeRule { mode: mode.unwrap_or(config.mode) });
+            policies.insert(pattern.clone(), policy);
+        }
         Rules {
-            mode: config.mode,
+            modes: Modes::new(config.mode, &modes, &config.groups, &config.clients),
             policy: config.policy,
-            topics: Patterns::new(&topics),
-            groups: modes(&config.groups),
-            clients: modes(&config.clients),
-            off: !any,
+            policies: Patterns::new(&policies),
         }
     }
 
     /// Nothing is looked at at all.
     pub fn is_off(&self) -> bool {
-        self.off
+        self.modes.is_off()
     }
 
-    /// The most specific mode wins: the client's, then the group's, then the topic's, then the mender's.
     pub fn rule(&self, topic: &str, client_id: &str, group: Option<&str>) -> Rule {
-        let of_topic = self.topics.find(topic);
-        let explicit = of_topic.and_then(|(_, policy)| *policy);
-        let mode = self
-            .clients
-            .find(client_id)
-            .or_else(|| group.and_then(|g| self.groups.find(g)))
-            .copied()
-            .or_else(|| of_topic.and_then(|(mode, _)| *mode))
-            .unwrap_or(self.mode);
-        let mode = if is_exempt(topic, client_id) { Mode::Off } else { mode };
+        let explicit = self.policies.find(topic).copied().flatten();
+        let mode = self.modes.mode(topic, client_id, group);
         Rule { mode, policy: explicit.unwrap_or(self.policy), explicit: explicit.is_some() }
     }
-}
-
-/// Internal topics, and what Kafka Streams must see for itself: it wipes its state on this error.
-fn is_exempt(topic: &str, client_id: &str) -> bool {
-    topic.starts_with("__")
-        || topic.ends_with("-changelog")
-        || client_id.ends_with("-restore-consumer")
-        || client_id.ends_with("-global-consumer")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{FullTopicRule, ModeRule};
+    use crate::config::model::FullTopicRule;
 
     #[test]
     fn the_most_specific_wins_and_streams_is_left_alone() {

@@ -4,3 +4,4 @@ pub mod ask;
 pub mod entry;
 pub mod local;
 pub mod refuse;
+pub mod subscription;

@@ -52,14 +52,14 @@ pub fn produce_refused(version: i16, correlation: i32, partitions: &[Refused<'_>
     Some(out.finish(correlation))
 }
 
-/// A Fetch response without a session and without records. In the order of `partitions`, neighbours
-/// of one topic together. `None`: a version without a layout.
-pub fn fetch_empty(version: i16, correlation: i32, partitions: &[FetchEmpty<'_>]) -> Option<Vec<u8>> {
+/// A Fetch response without records, of the fetch session `session` (0: none). In the order of
+/// `partitions`, neighbours of one topic together. `None`: a version without a layout.
+pub fn fetch_empty(version: i16, correlation: i32, session: i32, partitions: &[FetchEmpty<'_>]) -> Option<Vec<u8>> {
     layout::response(ApiKey::FETCH, version)?;
     let mut out = Writer::new(ApiKey::FETCH, version);
     out.put(&[0; 4]);
     if version >= 7 {
-        out.put(&[0; 6]);
+        out.put(&[0; 2]).put(&session.to_be_bytes());
     }
     out.topics(
         partitions,
@@ -234,10 +234,11 @@ mod tests {
             log_start: 10,
         });
         for version in 4..=18 {
-            let mut bytes = body(ApiKey::FETCH, version, &fetch_empty(version, 9, &all).unwrap());
+            let mut bytes = body(ApiKey::FETCH, version, &fetch_empty(version, 9, 77, &all).unwrap());
             let answer = FetchResponse::decode(&mut bytes, version).unwrap();
             assert!(bytes.is_empty(), "{version}");
-            assert_eq!((answer.error_code, answer.session_id, answer.throttle_time_ms), (0, 0, 0));
+            let session = if version >= 7 { 77 } else { 0 };
+            assert_eq!((answer.error_code, answer.session_id, answer.throttle_time_ms), (0, session, 0));
             let mut seen = Vec::new();
             for topic in &answer.responses {
                 for p in &topic.partitions {
@@ -252,6 +253,6 @@ mod tests {
             }
             assert_eq!((answer.responses.len(), seen), (3, PLACES.map(|(_, id, p)| (id, p)).to_vec()), "{version}");
         }
-        assert!(fetch_empty(3, 9, &all).is_none());
+        assert!(fetch_empty(3, 9, 0, &all).is_none());
     }
 }

@@ -113,13 +113,20 @@ pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
     b.tags();
 }
 
-/// The front of it; the protocols' bytes are not looked at yet.
+/// Each protocol with what the member tells its assignor ([`SUBSCRIPTION`]).
 pub(super) fn join_group_request(b: &mut Build, v: i16) {
     b.string(GROUP).skip(if v >= 1 { 8 } else { 4 }).string(MEMBER);
     if v >= 5 {
         b.string(Mark::NONE);
     }
-    b.string(PROTOCOL_TYPE).rest();
+    b.string(PROTOCOL_TYPE);
+    b.array(Mark::NONE, |b| {
+        b.string(PROTOCOL).blob(SUBSCRIPTION, 0).tags();
+    });
+    if v >= 8 {
+        b.string(Mark::NONE);
+    }
+    b.tags();
 }
 
 /// [`MEMBER`] is its receiver; all members are listed for the leader only.

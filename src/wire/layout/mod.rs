@@ -90,6 +90,8 @@ pub mod mark {
     pub const OTHER_MEMBER: Mark = Mark(37);
     /// SyncGroup response: what its receiver was assigned.
     pub const ASSIGNMENT: Mark = Mark(38);
+    /// JoinGroup request: what a member tells its assignor.
+    pub const SUBSCRIPTION: Mark = Mark(39);
 }
 
 struct Tables {

@@ -10,6 +10,7 @@ use prometheus::Registry;
 
 use super::broker::{Broker, TOPIC_ID};
 use crate::config::Config;
+use crate::config::model::Mode;
 use crate::menders;
 use crate::session::tests::kit::{Cuts, Rig, World, frames, proven, request, response};
 use crate::store::checkpoints::Checkpoints;
@@ -19,6 +20,7 @@ use crate::wire::head;
 pub fn world(set: impl FnOnce(&mut crate::config::model::OffsetReset)) -> World {
     let mut config = Config::default();
     set(&mut config.menders.offset_reset);
+    config.menders.partition_discovery.mode = Mode::Off;
     let registry = Registry::new();
     let menders = menders::all(&config, &registry, Checkpoints::none());
     World::new(menders, registry)
