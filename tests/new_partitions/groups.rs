@@ -8,8 +8,9 @@ use crate::growth::{Cell, Role, Row, Writer};
 use crate::harness::{Client, Kmend, Opts, eventually, slot, unique};
 use crate::kafka;
 
-const CLIENTS: [&str; 4] = ["java", "librdkafka", "franz-go", "sarama"];
-const PARTITIONS: [i32; 3] = [3, 6, 12];
+const CLIENTS: [&str; 7] = ["java", "librdkafka", "franz-go", "sarama", "aiokafka", "kafka-python", "kafkajs"];
+/// At first two of the three members have nothing, perhaps also the one that leads the group.
+const PARTITIONS: [i32; 3] = [1, 3, 12];
 
 struct Group {
     client: &'static str,
@@ -35,9 +36,12 @@ impl Group {
         self.members.iter().filter_map(|(app, _)| app.first_in(&self.topic, partition)).min()
     }
 
-    fn is_shared(&self) -> bool {
+    /// All have joined, and what there is gets handled.
+    fn is_settled(&self) -> bool {
         let since = Instant::now().checked_sub(Duration::from_secs(3)).expect("a moment ago");
-        self.members.iter().all(|(app, _)| app.progress_since(since) > 2)
+        let beats = |kmend: &Kmend| kmend.metrics().sum("kmend_requests_total", &[("api", "Heartbeat")]);
+        self.members.iter().any(|(app, _)| app.progress_since(since) > 2)
+            && self.members.iter().all(|(_, kmend)| beats(kmend) >= 2.0)
     }
 }
 
@@ -51,7 +55,11 @@ fn run() -> Vec<Row> {
     Writer::on(&other, topics, |writer| {
         for group in &groups {
             let story = || group.members.iter().map(|(app, _)| app.story()).collect::<String>();
-            assert!(eventually(Duration::from_secs(60), || group.is_shared()), "a member has nothing\n{}", story());
+            assert!(
+                eventually(Duration::from_secs(60), || group.is_settled()),
+                "the group is not complete\n{}",
+                story()
+            );
         }
         for (from, to) in PARTITIONS.into_iter().zip(PARTITIONS.into_iter().skip(1)) {
             let began: Vec<Instant> = groups
@@ -114,4 +122,19 @@ fn three_members_of_franz_go() {
 #[test]
 fn three_members_of_sarama() {
     finds("sarama");
+}
+
+#[test]
+fn three_members_of_aiokafka() {
+    finds("aiokafka");
+}
+
+#[test]
+fn three_members_of_kafka_python() {
+    finds("kafka-python");
+}
+
+#[test]
+fn three_members_of_kafkajs() {
+    finds("kafkajs");
 }
