@@ -18,6 +18,8 @@ const MAX_VIEWS: usize = 5000;
 pub const MAX_GROWTHS: usize = 1000;
 /// A topic that has not been asked for so long is not in use any more.
 const UNUSED: Duration = Duration::from_secs(60);
+/// A connection that has not fetched for so long is not fetching; a long poll is shorter by default.
+pub const FETCHING: Duration = Duration::from_secs(3);
 /// What is remembered of a client without connections: it may be about to come back.
 const GONE: Duration = Duration::from_secs(60);
 const MAX_CLIENTS: usize = 10_000;
@@ -69,6 +71,8 @@ pub struct Link {
     pub node: Option<i32>,
     pub produces: HashSet<Arc<str>>,
     pub fetches: HashSet<Arc<str>>,
+    /// A Fetch request of any kind.
+    pub fetched: Option<Instant>,
     /// Heartbeats pass here.
     pub coordinator: bool,
     /// It could not carry a poll when it was told to.
@@ -79,14 +83,19 @@ pub struct Link {
 
 impl Link {
     /// It carries no records.
-    pub fn is_spare(&self) -> bool {
-        self.produces.is_empty() && self.fetches.is_empty()
+    pub fn is_spare(&self, now: Instant) -> bool {
+        self.produces.is_empty() && !self.is_fetching(now)
     }
 
-    pub fn uses(&self, topic: &str, role: Role) -> bool {
+    fn is_fetching(&self, now: Instant) -> bool {
+        self.fetched.is_some_and(|at| now.saturating_duration_since(at) < FETCHING)
+    }
+
+    /// A member that has lost its partitions does not fetch any more.
+    pub fn uses(&self, topic: &str, role: Role, now: Instant) -> bool {
         match role {
             Role::Producer => self.produces.contains(topic),
-            Role::Consumer => self.fetches.contains(topic),
+            Role::Consumer => self.fetches.contains(topic) && self.is_fetching(now),
         }
     }
 }
@@ -217,9 +226,9 @@ impl State {
 
     /// How many apps share this client's name for a topic, and a connection of each. One app has one
     /// connection to a broker for its records: so many to one broker are so many apps.
-    pub fn apps(&self, topic: &str, role: Role) -> (usize, Vec<u64>) {
+    pub fn apps(&self, topic: &str, role: Role, now: Instant) -> (usize, Vec<u64>) {
         let mut by_node: HashMap<Option<i32>, Vec<u64>> = HashMap::new();
-        for (number, link) in self.links.iter().filter(|(_, link)| link.uses(topic, role)) {
+        for (number, link) in self.links.iter().filter(|(_, link)| link.uses(topic, role, now)) {
             by_node.entry(link.node).or_default().push(*number);
         }
         let most = by_node.values().map(Vec::len).max().unwrap_or(0);
@@ -295,12 +304,12 @@ mod tests {
             s.link(number, Some(node)).produces.insert(topic.clone());
         }
         s.link(9, Some(1));
-        let (apps, numbers) = s.apps("t", Role::Producer);
+        let (apps, numbers) = s.apps("t", Role::Producer, Instant::now());
         assert_eq!((apps, numbers), (1, vec![1, 2, 3]));
         s.link(4, Some(2)).produces.insert(topic.clone());
-        let (apps, numbers) = s.apps("t", Role::Producer);
+        let (apps, numbers) = s.apps("t", Role::Producer, Instant::now());
         assert_eq!((apps, numbers), (2, vec![2, 4]));
-        assert_eq!(s.apps("t", Role::Consumer), (0, Vec::new()));
+        assert_eq!(s.apps("t", Role::Consumer, Instant::now()), (0, Vec::new()));
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub struct OnConnection {
     /// Topics of this connection, and when their use was told last.
     told: [HashMap<u32, Instant>; 2],
     told_at: Option<Instant>,
+    pub(super) fetched: Option<Instant>,
     active: bool,
     awake: Option<Instant>,
     /// It carried a request that the broker does not answer.
@@ -88,6 +89,7 @@ impl OnConnection {
             habits: None,
             told: [HashMap::new(), HashMap::new()],
             told_at: None,
+            fetched: None,
             active: false,
             awake: None,
             unanswered: false,
@@ -298,7 +300,11 @@ impl ConnMender for OnConnection {
         if request.replica {
             return Verdict::Pass;
         }
-        self.stirs(cx);
+        let client = self.stirs(cx);
+        if self.fetched.is_none_or(|at| cx.now.saturating_duration_since(at) >= TELL) {
+            self.fetched = Some(cx.now);
+            client.state().link(cx.conn.number, cx.conn.node).fetched = Some(cx.now);
+        }
         self.fetch(cx, request)
     }
 

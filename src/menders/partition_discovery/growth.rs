@@ -12,6 +12,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub const FORGOTTEN: Duration = Duration::from_secs(600);
 /// After so long without an occasion it is said that there is none.
 pub const NO_OCCASION: Duration = Duration::from_secs(5);
+/// After so long without a Fetch request another way is tried.
+pub const NO_FETCH: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -96,6 +98,8 @@ pub struct Side {
     pub told: bool,
     /// Metadata answers to this side's apps that showed the growth.
     pub shown: usize,
+    /// Ways that were passed over because there was no occasion for them.
+    pub skipped: u8,
     /// The next round does not begin before.
     pub due: Option<Instant>,
 }
@@ -156,7 +160,10 @@ impl Side {
         }
         match &self.round {
             None => Some(self.due.unwrap_or(due)),
-            Some(round) => round.check.or((!self.told).then_some(round.due + NO_OCCASION)),
+            Some(round) => {
+                let wait = if round.how == Some(How::Fetch) { NO_FETCH } else { NO_OCCASION };
+                round.check.or((!self.told).then_some(round.due + wait))
+            }
         }
     }
 }

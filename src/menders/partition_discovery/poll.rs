@@ -74,7 +74,7 @@ impl OnConnection {
             return Some(cx.now + Duration::from_millis(50));
         }
         if !state.schedule.was_appointed()
-            && let Some(spare) = spare(&state, cx.conn.number)
+            && let Some(spare) = spare(&state, cx.conn.number, cx.now)
         {
             let until = state.schedule.appoint(spare, cx.now);
             drop(state);
@@ -236,11 +236,11 @@ impl OnConnection {
 }
 
 /// A connection of the client that carries no records: nothing waits behind a poll there.
-fn spare(state: &State, number: u64) -> Option<u64> {
-    if state.links.get(&number).is_none_or(|l| l.is_spare() && !l.coordinator) {
+fn spare(state: &State, number: u64, now: Instant) -> Option<u64> {
+    if state.links.get(&number).is_none_or(|l| l.is_spare(now) && !l.coordinator) {
         return None;
     }
-    let spares = state.links.iter().filter(|(n, l)| **n != number && l.is_spare() && !l.blocked);
+    let spares = state.links.iter().filter(|(n, l)| **n != number && l.is_spare(now) && !l.blocked);
     // One without heartbeats is best.
     spares.min_by_key(|(n, l)| (l.coordinator, **n)).map(|(n, _)| *n)
 }

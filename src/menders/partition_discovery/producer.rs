@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::client::FETCHING;
 use super::conn::{OnConnection, Open};
 use super::gate::{Gates, Judgement};
 use super::growth::Role;
@@ -116,7 +117,8 @@ impl OnConnection {
 
     /// What this connection could be closed for: topic, role, and not before when.
     fn closes(&self, cx: &Cx<'_>, open: &Open) -> Option<(Arc<str>, Role, Instant)> {
-        let carries = !cx.fetch.positions().is_empty() || self.must_retry.is_some() || !self.pauses.is_empty();
+        let fetches = self.fetched.is_some_and(|at| cx.now.saturating_duration_since(at) < FETCHING);
+        let carries = fetches || self.must_retry.is_some() || !self.pauses.is_empty();
         let any = self.habits.is_some_and(|h| h.any_close) && open.one_app && !carries;
         let late = if self.beats_here { COORDINATOR } else { Duration::ZERO };
         // Its next request, whenever it comes, will be refused.

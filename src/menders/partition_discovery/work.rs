@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::client::{Client, MAX_GROWTHS, State, View};
-use super::growth::{Growth, Outcome, Role, Round};
+use super::growth::{Growth, NO_FETCH, Outcome, Role, Round};
 use super::software::{self, How};
 use super::watch::Sight;
 use crate::config::model::Mode;
@@ -168,7 +168,7 @@ impl Shared {
             if overdue {
                 return self.again(growth, Role::Producer, now);
             }
-            let renewed = renew(state, growth, Role::Producer, wake);
+            let renewed = renew(state, growth, Role::Producer, wake, now);
             return self.no_occasion(growth, Role::Producer, now) || renewed;
         }
         let produced = state.uses.get(&growth.topic).is_some_and(|u| u.is_produced(now));
@@ -176,7 +176,7 @@ impl Shared {
             growth.producers.outcome = Some(Outcome::Elsewhere);
             return true;
         }
-        let (need, eligible) = state.apps(&growth.topic, Role::Producer);
+        let (need, eligible) = state.apps(&growth.topic, Role::Producer, now);
         if growth.producers.shown >= need.max(1) {
             self.settle(growth, Role::Producer, Outcome::Found, now);
             return true;
@@ -184,7 +184,9 @@ impl Shared {
         if need == 0 {
             return false;
         }
-        wake.extend(eligible.iter().copied().chain(state.links.iter().filter(|(_, l)| l.is_spare()).map(|(n, _)| *n)));
+        wake.extend(
+            eligible.iter().copied().chain(state.links.iter().filter(|(_, l)| l.is_spare(now)).map(|(n, _)| *n)),
+        );
         growth.producers.round = Some(round(None, need, eligible, growth.producers.shown, now));
         true
     }
@@ -212,7 +214,13 @@ impl Shared {
             if overdue {
                 return self.again(growth, Role::Consumer, now);
             }
-            let renewed = round.how == Some(How::Fetch) && renew(state, growth, Role::Consumer, wake);
+            let unused = round.taken.is_empty() && round.due + NO_FETCH <= now;
+            if round.how == Some(How::Fetch) && unused && growth.consumers.skipped == 0 {
+                growth.consumers.round = None;
+                growth.consumers.skipped += 1;
+                return true;
+            }
+            let renewed = round.how == Some(How::Fetch) && renew(state, growth, Role::Consumer, wake, now);
             return self.no_occasion(growth, Role::Consumer, now) || renewed;
         }
         let fetched = state.uses.get(&growth.topic).is_some_and(|u| u.fetched.is_some());
@@ -224,8 +232,8 @@ impl Shared {
             growth.consumers.outcome = Some(Outcome::Elsewhere);
             return true;
         }
-        let (apps, links) = state.apps(&growth.topic, Role::Consumer);
-        let spare: Vec<u64> = state.links.iter().filter(|(_, l)| l.is_spare()).map(|(n, _)| *n).collect();
+        let (apps, links) = state.apps(&growth.topic, Role::Consumer, now);
+        let spare: Vec<u64> = state.links.iter().filter(|(_, l)| l.is_spare(now)).map(|(n, _)| *n).collect();
         let ways = state.habits.map(|h| h.consumer).unwrap_or_default().iter().filter(|how| match how {
             How::Fetch => apps > 0,
             How::Heartbeat => membership.joined && !membership.is_streams(),
@@ -233,7 +241,8 @@ impl Shared {
             How::Reject => false,
         });
         let ways: Vec<How> = ways.copied().collect();
-        let Some(how) = ways.get(usize::from(growth.consumers.rounds) % ways.len().max(1)).copied() else {
+        let turn = usize::from(growth.consumers.rounds + growth.consumers.skipped);
+        let Some(how) = ways.get(turn % ways.len().max(1)).copied() else {
             self.settle(growth, Role::Consumer, Outcome::NoOccasion, now);
             return true;
         };
@@ -294,8 +303,8 @@ impl Shared {
 }
 
 /// Connections come and go before one of them is used.
-fn renew(state: &State, growth: &mut Growth, role: Role, wake: &mut Vec<u64>) -> bool {
-    let (need, eligible) = state.apps(&growth.topic, role);
+fn renew(state: &State, growth: &mut Growth, role: Role, wake: &mut Vec<u64>, now: Instant) -> bool {
+    let (need, eligible) = state.apps(&growth.topic, role, now);
     let side = growth.side_mut(role);
     let Some(round) = side.round.as_mut().filter(|r| r.taken.is_empty() && need > 0 && r.eligible != eligible) else {
         return false;
