@@ -2,6 +2,7 @@
 
 mod addresses;
 mod close;
+mod discovery;
 mod driver;
 mod ends;
 mod gathered;

@@ -1,0 +1,6 @@
+//! partition_discovery on whole connections, against a scripted cluster.
+
+mod cluster;
+mod rig;
+
+mod polls;
