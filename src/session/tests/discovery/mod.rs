@@ -3,4 +3,8 @@
 mod cluster;
 mod rig;
 
+mod consumers;
+mod heartbeats;
+mod observed;
 mod polls;
+mod producers;

@@ -80,6 +80,9 @@ pub struct Line {
     /// All that the client sent, and all that arrived.
     pub sent: Vec<u8>,
     pub forwarded: Vec<u8>,
+    /// What the broker answered to the client's requests, and what the client got.
+    pub answered: Vec<u8>,
+    pub got: Vec<u8>,
     pub closed: bool,
 }
 
@@ -94,6 +97,8 @@ impl Line {
             asked: HashMap::new(),
             sent: Vec::new(),
             forwarded: Vec::new(),
+            answered: Vec::new(),
+            got: Vec::new(),
             closed: false,
         }
     }
@@ -121,7 +126,7 @@ impl Line {
             .with_client_software_version(text("3.9"));
         self.ask(ApiKey::API_VERSIONS, 3, &encode(&message, 3));
         self.serve();
-        self.rig.at_client();
+        self.take();
     }
 
     /// The client sends; what comes of it for the broker waits there.
@@ -161,6 +166,9 @@ impl Line {
         {
             let frame = self.inbox.pop_front().expect("a request");
             let answer = self.cluster.borrow_mut().answer(&frame);
+            if !is_ours(&frame) {
+                self.answered.extend_from_slice(&answer);
+            }
             self.rig.broker(&answer);
             self.collect();
         }
@@ -189,8 +197,14 @@ impl Line {
         }
     }
 
-    pub fn answers(&mut self) -> Vec<Answer> {
+    fn take(&mut self) -> Vec<u8> {
         let bytes = self.rig.at_client();
+        self.got.extend_from_slice(&bytes);
+        bytes
+    }
+
+    pub fn answers(&mut self) -> Vec<Answer> {
+        let bytes = self.take();
         frames(&bytes).iter().map(|frame| self.read(frame)).collect()
     }
 
@@ -235,7 +249,7 @@ impl Line {
             .with_name(Some(TopicName(text(TOPIC))));
         self.ask(ApiKey::METADATA, 12, &encode(&MetadataRequest::default().with_topics(Some(vec![topic])), 12));
         self.serve();
-        self.rig.at_client();
+        self.take();
     }
 
     /// A batch of producer 77, epoch and sequence for each partition.
@@ -282,6 +296,11 @@ impl Line {
             .with_member_id(text("me"));
         self.ask(ApiKey::HEARTBEAT, 3, &encode(&message, 3));
         self.answer().error
+    }
+
+    /// The newest request has no answer.
+    pub fn forget_newest(&mut self) {
+        self.inbox.pop_back();
     }
 
     pub fn polls(&self) -> usize {
