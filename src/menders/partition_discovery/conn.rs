@@ -269,8 +269,8 @@ impl OnConnection {
         let polled = if idle { None } else { self.poll(cx, &client) };
         let closed = self.close(cx);
         // A deadline that has passed without effect is looked at again after a while.
-        let soon = cx.now + Duration::from_millis(500);
-        for at in [polled, next.map(|at| at.max(soon)), closed].into_iter().flatten() {
+        let next = next.map(|at| if at > cx.now { at } else { cx.now + Duration::from_millis(500) });
+        for at in [polled, next, closed].into_iter().flatten() {
             self.wake(cx, at);
         }
     }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::rig::*;
+use crate::config::model::Nudge;
+use crate::config::units::Auto;
 use crate::session::tests::kit::{Cuts, World, in_all_cuts};
 use crate::session::tests::produce::{batch, produce};
 use crate::wire::api::ApiKey;
@@ -250,6 +252,22 @@ fn three_nudges_at_most() {
 }
 
 #[test]
+fn the_pause_before_a_nudge_is_a_part_of_the_interval() {
+    let world = world_with(|c| c.nudge = Auto::Set(Nudge::Reject));
+    let mut busy = Busy::new(&world, Cuts::Whole, 9);
+    let mut next = 10;
+    busy.until_refused(&mut next, ROUND);
+    busy.line.grow(3);
+    while world.metric("kmend_partitions_added_total", &[]) == 0.0 {
+        assert_eq!(busy.until_refused(&mut next, STEP), None);
+    }
+    let found = busy.line.rig.now;
+    assert!(busy.until_refused(&mut next, ROUND).is_some());
+    // A fifth of it at most, and the next request.
+    assert!(busy.line.rig.now - found <= Duration::from_millis(200) + STEP * 3, "{:?}", busy.line.rig.now - found);
+}
+
+#[test]
 fn partitions_without_a_leader_are_waited_for() {
     let world = world();
     let mut busy = Busy::new(&world, Cuts::Whole, 13);
@@ -289,7 +307,8 @@ fn another_topic_of_the_same_name() {
 
 #[test]
 fn a_producer_that_pauses_is_closed_between_its_requests() {
-    let world = world();
+    // A poll of kmend's own may shorten the pauses: else a request might be refused first.
+    let world = world_with(|c| c.nudge = Auto::Set(Nudge::Disconnect));
     let mut line = Line::new(&world, Cuts::Whole, JAVA);
     for n in 1..200 {
         line.produce(9, &[(0, 0, n)]);
@@ -309,8 +328,6 @@ fn a_producer_that_pauses_is_closed_between_its_requests() {
 
 #[test]
 fn only_as_configured() {
-    use crate::config::model::Nudge;
-    use crate::config::units::Auto;
     let disconnect = world_with(|c| c.nudge = Auto::Set(Nudge::Disconnect));
     let mut busy = Busy::new(&disconnect, Cuts::Whole, 9);
     let mut next = 10;
