@@ -80,6 +80,22 @@ fn one_that_does_not_lead_is_told_nothing() {
 }
 
 #[test]
+fn only_in_the_group_that_it_leads() {
+    let world = world();
+    let mut line = joined(&world, Cuts::Whole, true);
+    line.cluster.borrow_mut().leads = false;
+    line.join_group("h");
+    line.serve();
+    line.answers();
+    line.grow(3);
+    for _ in 0..20 {
+        line.pass_served(STEP);
+        assert_eq!(line.beat_in("h"), 0);
+    }
+    assert_eq!(line.beat(), REBALANCE);
+}
+
+#[test]
 fn three_times_at_most() {
     let world = world();
     let mut line = joined(&world, Cuts::Whole, true);

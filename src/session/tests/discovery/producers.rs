@@ -172,6 +172,32 @@ fn what_a_broker_or_a_producer_would_lose_is_never_refused() {
 }
 
 #[test]
+fn a_request_is_judged_by_its_own_batches() {
+    for (producer, refused) in [(77, true), (-1, false)] {
+        let world = world_with(|c| c.nudge = Auto::Set(Nudge::Reject));
+        let mut line = Line::new(&world, Cuts::Whole, JAVA);
+        line.grow(2);
+        line.metadata();
+        let mut sequence = 1;
+        line.produce(9, &[(0, 0, sequence)]);
+        line.grow(3);
+        while world.metric("kmend_partitions_added_total", &[]) < 2.0 {
+            sequence += 1;
+            line.produce(9, &[(0, 0, sequence)]);
+            line.pass_served(STEP);
+        }
+        // Due by now. So far each batch was of an idempotent producer.
+        line.pass_served(Duration::from_millis(1000));
+        line.answers();
+        let correlation = line.next();
+        let partitions = [(0, Some(batch(77, 0, sequence + 1, 90))), (1, Some(batch(producer, 0, 1, 90)))];
+        line.send(&produce(9, correlation, -1, &partitions));
+        let error = if refused { 6 } else { 0 };
+        assert_eq!(line.answer().partitions, [(0, error), (1, error)]);
+    }
+}
+
+#[test]
 fn nothing_where_acks_0_was_seen() {
     let world = world();
     let mut busy = Busy::new(&world, Cuts::Whole, 9);

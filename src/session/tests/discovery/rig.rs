@@ -279,19 +279,27 @@ impl Line {
     }
 
     pub fn join(&mut self) {
+        self.join_group("g");
+    }
+
+    pub fn join_group(&mut self, group: &str) {
         let subscription = ConsumerProtocolSubscription::default().with_topics(vec![text(TOPIC)]);
         let metadata = [&[0, 0][..], &encode(&subscription, 0)].concat();
         let protocol = JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(metadata.into());
         let message = JoinGroupRequest::default()
-            .with_group_id(GroupId(text("g")))
+            .with_group_id(GroupId(text(group)))
             .with_protocol_type(text("consumer"))
             .with_protocols(vec![protocol]);
         self.ask(ApiKey::JOIN_GROUP, 5, &encode(&message, 5));
     }
 
     pub fn beat(&mut self) -> i16 {
+        self.beat_in("g")
+    }
+
+    pub fn beat_in(&mut self, group: &str) -> i16 {
         let message = HeartbeatRequest::default()
-            .with_group_id(GroupId(text("g")))
+            .with_group_id(GroupId(text(group)))
             .with_generation_id(5)
             .with_member_id(text("me"));
         self.ask(ApiKey::HEARTBEAT, 3, &encode(&message, 3));
