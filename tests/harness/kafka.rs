@@ -25,13 +25,23 @@ pub struct ClusterSpec {
     pub host: &'static str,
     /// The port that node 1 tells its clients in place of its own: that of a [`super::tap::Tap`].
     pub advertise: Option<u16>,
+    /// Node n is in `rack-<n>`, and consumers may read from the replica in theirs.
+    pub racks: bool,
     /// Lines for server.properties.
     pub extra: Vec<String>,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        ClusterSpec { nodes: 1, version: "kafka", sasl: false, host: "127.0.0.1", advertise: None, extra: Vec::new() }
+        ClusterSpec {
+            nodes: 1,
+            version: "kafka",
+            sasl: false,
+            host: "127.0.0.1",
+            advertise: None,
+            racks: false,
+            extra: Vec::new(),
+        }
     }
 }
 
@@ -315,6 +325,10 @@ max.incremental.fetch.session.cache.slots=10000
             "sasl.enabled.mechanisms=PLAIN\nlistener.name.client.plain.sasl.jaas.config=\
              org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";\n"
         ));
+    }
+    if spec.racks {
+        let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+        text.push_str(&format!("broker.rack=rack-{id}\nreplica.selector.class={selector}\n"));
     }
     for line in &spec.extra {
         text.push_str(line);

@@ -172,10 +172,10 @@ pub fn grow(admin: &Admin, running: &[Running], writer: &Writer, from: i32, to: 
 }
 
 /// Offsets of the topic that a consumer has not handled.
-fn missed(admin: &Admin, r: &Running, partitions: i32) -> usize {
+pub fn missed(admin: &Admin, topic: &str, app: &Client, partitions: i32) -> usize {
     let of = |p: i32| {
-        let end = admin.log_end(&r.topic, p);
-        let handled: BTreeSet<i64> = r.app.handled(&r.topic, p).into_iter().collect();
+        let end = admin.log_end(topic, p);
+        let handled: BTreeSet<i64> = app.handled(topic, p).into_iter().collect();
         (0..end).filter(|o| !handled.contains(o)).count()
     };
     (0..partitions).map(of).sum()
@@ -202,9 +202,9 @@ pub fn mended(kafka: &Kafka, cells: &[Cell]) -> Vec<Row> {
         // Nothing is written any more; what was written is handled soon, or never.
         let consumes = r.cell.role == Role::Consumer;
         if consumes && rows.iter().any(|row| row.cell == r.cell && row.all.is_some()) {
-            eventually(Duration::from_secs(5), || missed(&admin, r, 12) == 0);
+            eventually(Duration::from_secs(5), || missed(&admin, &r.topic, &r.app, 12) == 0);
         }
-        let missed = if consumes { missed(&admin, r, 12) } else { 0 };
+        let missed = if consumes { missed(&admin, &r.topic, &r.app, 12) } else { 0 };
         let kmend = r.kmend.as_ref().expect("it runs through kmend");
         for row in rows.iter_mut().filter(|row| row.cell == r.cell) {
             row.missed = missed;

@@ -20,11 +20,16 @@ mod faults;
 mod groups;
 mod growth;
 mod idempotent;
+mod kip848;
 mod many;
 mod observe;
 mod plain;
+mod racks;
+mod recreated;
 mod relay;
 mod runs;
+mod shared;
+mod spread;
 mod truth;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

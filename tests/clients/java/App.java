@@ -11,11 +11,14 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.Partitioner;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.Cluster;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -157,6 +160,24 @@ public class App {
             if (w[2].equals("earliest")) c.seekToBeginning(List.of(tp));
             else if (w[2].equals("latest")) c.seekToEnd(List.of(tp));
             else c.seek(tp, Long.parseLong(w[2]));
+        }
+    }
+
+    /** What people write themselves: {@code partitioner.class=App$Counting}. */
+    public static class Counting implements Partitioner {
+        private final AtomicInteger next = new AtomicInteger();
+
+        @Override
+        public int partition(String topic, Object k, byte[] key, Object v, byte[] value, Cluster cluster) {
+            return next.getAndIncrement() % cluster.partitionCountForTopic(topic);
+        }
+
+        @Override
+        public void configure(Map<String, ?> configs) {
+        }
+
+        @Override
+        public void close() {
         }
     }
 
