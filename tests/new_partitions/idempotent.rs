@@ -130,9 +130,13 @@ fn not_committed(topic: &str, there: usize) -> Option<String> {
     (got != there).then(|| format!("{got} of {there} records are committed"))
 }
 
-/// Lines of the broker's log about sequences.
+/// Lines of the broker's log about sequences. The first batch of a transaction may find the transaction before
+/// it still ending (CONCURRENT_TRANSACTIONS), and the one pipelined behind it finds no state: that is between the
+/// Java client and the broker (KIP-890), also where no mender looks, and the client sends both again.
 fn out_of_order() -> Vec<String> {
-    kafka().log(1).lines().filter(|l| l.contains("OutOfOrderSequence")).map(str::to_owned).collect()
+    let log = kafka().log(1);
+    let own = |l: &&str| l.contains(TRANSACTIONS) && l.contains("idempotent producer with no existing state");
+    log.lines().filter(|l| l.contains("OutOfOrderSequence") && !own(l)).map(str::to_owned).collect()
 }
 
 fn result() -> Outcomes {

@@ -23,6 +23,8 @@ use crate::wire::head::RequestHead;
 
 /// How often a topic's use is told to the client's state.
 const TELL: Duration = Duration::from_secs(1);
+/// How long a group's leader that has learnt of a growth by itself may take to rejoin.
+pub(super) const REJOINS: Duration = Duration::from_secs(2);
 /// A client that has sent nothing for so many intervals is idle: nothing is asked on its behalf.
 const IDLE: u32 = 2;
 
@@ -361,6 +363,11 @@ impl ConnMender for OnConnection {
             let mode = self.shared.rules.load().modes.mode(topic.name, &cx.conn.client_id, group.as_deref());
             if mode == Mode::Observe {
                 self.shared.metrics.nudge(None, Outcome::Observed);
+            } else if mode == Mode::Repair
+                && let Some(before) = before
+            {
+                self.shared.learnt(&client, topic.name, before.partitions, view.partitions, cx.now);
+                self.wake(cx, cx.now + REJOINS);
             }
         }
     }

@@ -153,6 +153,35 @@ impl Shared {
         growth
     }
 
+    /// A client has learnt of a growth by itself. Software that is nudged by its Heartbeat may know,
+    /// and still not rejoin its group: librdkafka does not after it has looked for one leader only.
+    pub(super) fn learnt(&self, client: &Client, topic: &str, from: usize, to: usize, now: Instant) {
+        let mut state = client.state();
+        let beats = state.habits.is_some_and(|h| h.consumer.first() == Some(&How::Heartbeat));
+        if !beats || !state.is_subscribed(topic) || state.growths.len() >= MAX_GROWTHS {
+            return;
+        }
+        let mut growth = Growth {
+            topic: Arc::from(topic),
+            from,
+            to,
+            recreated: false,
+            seen: now,
+            opened: now,
+            due: now + super::conn::REJOINS,
+            shown: true,
+            joined: false,
+            asked: false,
+            producers: Default::default(),
+            consumers: Default::default(),
+        };
+        growth.producers.outcome = Some(Outcome::Found);
+        growth.consumers.shown = 1;
+        state.growths.push(growth);
+        drop(state);
+        client.changed();
+    }
+
     /// Whether something changed.
     fn producers(&self, state: &State, growth: &mut Growth, wake: &mut Vec<u64>, now: Instant) -> bool {
         if growth.producers.is_settled() || !growth.is_due(Role::Producer, now) {
@@ -222,6 +251,10 @@ impl Shared {
             }
             let renewed = round.how == Some(How::Fetch) && renew(state, growth, Role::Consumer, wake, now);
             return self.no_occasion(growth, Role::Consumer, now) || renewed;
+        }
+        if growth.joined && growth.consumers.shown > 0 {
+            self.settle(growth, Role::Consumer, Outcome::Found, now);
+            return true;
         }
         let fetched = state.uses.get(&growth.topic).is_some_and(|u| u.fetched.is_some());
         let concerned = fetched || state.is_subscribed(&growth.topic);
