@@ -4,6 +4,9 @@
 //! exported as `kmend_requests_total`. Resolve handles (`with`) once per connection: a lookup by
 //! labels costs ten times an increment.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -107,6 +110,30 @@ impl Single {
     }
 }
 
+/// Values of a label that clients or clusters choose: so many have series of their own, the rest share "other".
+pub struct Capped {
+    seen: Mutex<HashSet<String>>,
+    most: usize,
+}
+
+impl Capped {
+    pub fn new(most: usize) -> Capped {
+        Capped { seen: Mutex::default(), most }
+    }
+
+    pub fn label<'a>(&self, value: &'a str) -> &'a str {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.contains(value) {
+            return value;
+        }
+        if seen.len() >= self.most {
+            return "other";
+        }
+        seen.insert(value.to_owned());
+        value
+    }
+}
+
 fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace(PREFIX)
 }
@@ -130,6 +157,12 @@ mod tests {
     use prometheus::TextEncoder;
 
     use super::*;
+
+    #[test]
+    fn labels_beyond_the_cap_are_other() {
+        let capped = Capped::new(2);
+        assert_eq!(["a", "b", "c", "a"].map(|v| capped.label(v)), ["a", "b", "other", "a"]);
+    }
 
     #[test]
     fn ours_are_prefixed_and_the_process_is_not() {

@@ -1,13 +1,10 @@
 //! What this mender counts.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
 use prometheus::{IntCounter, IntCounterVec, Registry};
 
 use super::NAME;
 use crate::config::model::ResetPolicy;
-use crate::telemetry::metrics::{Family, Single};
+use crate::telemetry::metrics::{Capped, Family, Single};
 
 /// Topics with series of their own; the rest share "other".
 const MAX_TOPICS: usize = 1000;
@@ -17,7 +14,7 @@ pub struct Metrics {
     resets: IntCounterVec,
     skipped: IntCounterVec,
     pub checkpoint_errors: IntCounter,
-    topics: Mutex<HashSet<String>>,
+    topics: Capped,
 }
 
 /// What became of an error, as the label `outcome`.
@@ -83,7 +80,7 @@ impl Metrics {
                 "checkpoint_errors_total",
                 "Checkpoints of repairs that could not be written; the repair itself was made.",
             ),
-            topics: Mutex::default(),
+            topics: Capped::new(MAX_TOPICS),
         }
     }
 
@@ -92,15 +89,7 @@ impl Metrics {
     }
 
     pub fn reset(&self, topic: &str, policy: ResetPolicy, skipped: u64) {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        let topic = if topics.contains(topic) {
-            topic
-        } else if topics.len() < MAX_TOPICS {
-            topics.insert(topic.to_owned());
-            topic
-        } else {
-            "other"
-        };
+        let topic = self.topics.label(topic);
         self.resets.with_label_values(&[topic, policy_label(policy)]).inc();
         self.skipped.with_label_values(&[topic]).inc_by(skipped);
     }

@@ -47,6 +47,18 @@ pub(super) struct Open {
     pub one_app: bool,
 }
 
+impl Open {
+    /// A request of this connection may be refused for it: due since.
+    pub fn refusable(&self) -> Option<Instant> {
+        self.produce.filter(|_| !self.recreated && self.eligible[Role::Producer as usize])
+    }
+
+    /// A Fetch request of this connection may be answered here for it.
+    pub fn is_fetch_due(&self, now: Instant) -> bool {
+        self.eligible[Role::Consumer as usize] && self.consume.is_some_and(|(how, at)| how == How::Fetch && at <= now)
+    }
+}
+
 pub struct OnConnection {
     pub(super) shared: Arc<Shared>,
     pub(super) client: Option<Arc<Client>>,

@@ -39,11 +39,7 @@ impl OnConnection {
             self.made_up = None;
             return Verdict::Answer(not_found(request));
         }
-        let due = |o: &Open| {
-            o.eligible[Role::Consumer as usize]
-                && o.consume.is_some_and(|(how, due)| how == How::Fetch && due <= cx.now)
-        };
-        if self.open.is_empty() || !self.open.iter().any(due) {
+        if !self.open.iter().any(|o| o.is_fetch_due(cx.now)) {
             self.reopening = false;
             return Verdict::Pass;
         }
@@ -56,7 +52,7 @@ impl OnConnection {
         }
         self.reopening = true;
         close_session(cx, request);
-        Verdict::Answer(local::fetch_error(request.version, request.correlation, local::FETCH_SESSION_ID_NOT_FOUND))
+        Verdict::Answer(not_found(request))
     }
 
     /// A full Fetch request: one partition of a topic that has grown is led elsewhere, the others
@@ -67,10 +63,9 @@ impl OnConnection {
         let mut refused: Vec<usize> = Vec::new();
         {
             let mut state = client.state();
-            for open in self.open.iter().filter(|o| o.eligible[Role::Consumer as usize]) {
+            for open in self.open.iter().filter(|o| o.is_fetch_due(cx.now)) {
                 let at = wanted.iter().position(|w| w.topic.name.as_deref() == Some(&*open.topic));
                 if let Some(at) = at
-                    && open.consume.is_some_and(|(how, due)| how == How::Fetch && due <= cx.now)
                     && state.take(&open.topic, Role::Consumer, cx.conn.number, How::Fetch, cx.now)
                 {
                     refused.push(at);
@@ -191,7 +186,7 @@ impl OnConnection {
         };
         self.sync(cx);
         let due = |o: &&Open| o.consume.is_some_and(|(how, due)| how == How::Heartbeat && due <= cx.now);
-        if self.open.is_empty() || !self.open.iter().any(|o| due(&o)) {
+        if !self.open.iter().any(|o| due(&o)) {
             return;
         }
         let member = cx.shared.groups.member(&beat.group, &beat.member);

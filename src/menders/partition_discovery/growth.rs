@@ -191,6 +191,23 @@ pub struct Growth {
 }
 
 impl Growth {
+    pub fn new(topic: Arc<str>, from: usize, to: usize, seen: Instant, now: Instant) -> Growth {
+        Growth {
+            topic,
+            from,
+            to,
+            recreated: false,
+            seen,
+            opened: now,
+            due: now,
+            shown: false,
+            joined: false,
+            asked: false,
+            producers: Side::default(),
+            consumers: Side::default(),
+        }
+    }
+
     pub fn side(&self, role: Role) -> &Side {
         match role {
             Role::Producer => &self.producers,

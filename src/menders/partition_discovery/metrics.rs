@@ -1,7 +1,5 @@
 //! What this mender counts.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounterVec, Registry};
@@ -9,7 +7,7 @@ use prometheus::{Histogram, IntCounterVec, Registry};
 use super::NAME;
 use super::growth::Outcome;
 use super::software::How;
-use crate::telemetry::metrics::Family;
+use crate::telemetry::metrics::{Capped, Family};
 
 /// Topics with series of their own; the rest share "other".
 const MAX_TOPICS: usize = 1000;
@@ -22,7 +20,7 @@ pub struct Metrics {
     polls: IntCounterVec,
     until_metadata: Histogram,
     until_request: Histogram,
-    topics: Mutex<HashSet<String>>,
+    topics: Capped,
 }
 
 /// What became of a Metadata request of kmend's own.
@@ -67,20 +65,12 @@ impl Metrics {
             ),
             until_metadata: propagation.with_label_values(&["metadata"]),
             until_request: propagation.with_label_values(&["request"]),
-            topics: Mutex::default(),
+            topics: Capped::new(MAX_TOPICS),
         }
     }
 
     pub fn added(&self, topic: &str, partitions: usize) {
-        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        let topic = if topics.contains(topic) {
-            topic
-        } else if topics.len() < MAX_TOPICS {
-            topics.insert(topic.to_owned());
-            topic
-        } else {
-            "other"
-        };
+        let topic = self.topics.label(topic);
         self.added.with_label_values(&[topic]).inc_by(partitions as u64);
     }
 

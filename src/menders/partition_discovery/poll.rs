@@ -22,6 +22,8 @@ const ANSWER: usize = 1 << 20;
 /// Bytes of an answer for each topic and each partition, roughly.
 const PER_TOPIC: usize = 100;
 const PER_PARTITION: usize = 60;
+/// How often a connection looks whether another one's poll has been answered.
+const OTHERS: Duration = Duration::from_millis(500);
 /// A topic that was seen within this part of the interval need not be asked about again.
 const FRESH: f64 = 0.5;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -46,7 +48,9 @@ impl OnConnection {
         let rules = self.shared.rules.load_full();
         let mut state = client.state();
         if !state.schedule.is_due(cx.now) {
-            return Some(state.schedule.next.max(cx.now + Duration::from_millis(100)));
+            // Due, and another connection has asked: its answer plans the next one.
+            let next = state.schedule.next;
+            return Some(if next > cx.now { next } else { cx.now + OTHERS });
         }
         let fresh = rules.interval.mul_f64(FRESH);
         let group = cx.shared.peers.only_group(&client.key.client);

@@ -52,9 +52,7 @@ impl OnConnection {
         };
         let closes_first = self.may(How::Close) && habits.producer.first() == Some(&How::Close);
         let patience = if closes_first { IDLE_FIRST } else { Duration::ZERO };
-        let due = |at: &Instant| *at + patience <= cx.now;
-        let wanted =
-            self.open.iter().any(|o| o.eligible[Role::Producer as usize] && o.produce.as_ref().is_some_and(due));
+        let wanted = self.open.iter().filter_map(Open::refusable).any(|at| at + patience <= cx.now);
         wanted
             && !self.unanswered
             && (self.must_retry == Some(true) || (habits.refuse_alone && request.alone))
@@ -88,9 +86,7 @@ impl OnConnection {
         let mut taken = false;
         {
             let mut state = client.state();
-            for open in
-                self.open.iter().filter(|o| !o.recreated && o.produce.is_some() && o.eligible[Role::Producer as usize])
-            {
+            for open in self.open.iter().filter(|o| o.refusable().is_some()) {
                 let carries = |p: &Produced| p.topic.name.as_deref() == Some(&*open.topic);
                 taken |= partitions.iter().any(carries)
                     && state.take(&open.topic, Role::Producer, cx.conn.number, How::Reject, cx.now);

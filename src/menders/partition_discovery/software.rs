@@ -45,6 +45,14 @@ pub struct Habits {
     pub patience: Duration,
 }
 
+impl Habits {
+    /// Its consumers compute a new assignment because they are told to rejoin, and not because they
+    /// see new partitions.
+    pub fn rejoins_by_heartbeat(&self) -> bool {
+        self.consumer.first() == Some(&How::Heartbeat)
+    }
+}
+
 const PATIENCE: Duration = Duration::from_secs(4);
 
 const JAVA: Habits = Habits {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::client::{Client, MAX_GROWTHS, State, View};
 use super::growth::{Growth, NO_FETCH, Outcome, Role, Round};
-use super::software::{self, How};
+use super::software::{self, Habits, How};
 use super::watch::Sight;
 use crate::config::model::Mode;
 use crate::mend::catalog::NO_ID;
@@ -101,44 +101,24 @@ impl Shared {
             found = true;
             state.growths.retain(|g| g.topic != topic);
             if state.growths.len() < MAX_GROWTHS {
-                let growth = self.open(client, state, topic, view, &sight, mode, now);
+                let mut growth = Growth::new(topic, view.partitions, sight.partitions, sight.since, now);
+                growth.recreated = is_another(&sight, &view);
+                self.plan(client, state.habits, &mut growth, mode);
                 state.growths.push(growth);
             }
         }
         found
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn open(
-        &self,
-        client: &Client,
-        state: &State,
-        topic: Arc<str>,
-        view: View,
-        sight: &Sight,
-        mode: Mode,
-        now: Instant,
-    ) -> Growth {
+    /// A client does not know of a growth: whether it is nudged, and not before when.
+    fn plan(&self, client: &Client, habits: Option<&Habits>, growth: &mut Growth, mode: Mode) {
         let spread = self.rules.load().interval.mul_f64(SPREAD).min(SPREAD_MOST);
-        let mut growth = Growth {
-            topic,
-            from: view.partitions,
-            to: sight.partitions,
-            recreated: is_another(sight, &view),
-            seen: sight.since,
-            opened: now,
-            due: now + spread.mul_f64(self.chance()),
-            shown: false,
-            joined: false,
-            asked: false,
-            producers: Default::default(),
-            consumers: Default::default(),
-        };
-        if state.habits.is_some_and(|h| h.consumer.first() == Some(&How::Heartbeat)) {
+        growth.due = growth.opened + spread.mul_f64(self.chance());
+        if habits.is_some_and(Habits::rejoins_by_heartbeat) {
             // Heartbeats come at their own times, seconds apart.
-            growth.consumers.due = Some(now);
+            growth.consumers.due = Some(growth.opened);
         }
-        let outcome = match (mode, state.habits) {
+        let outcome = match (mode, habits) {
             (Mode::Observe, _) => Some(Outcome::Observed),
             (_, None) => Some(Outcome::Unknown),
             _ => None,
@@ -150,31 +130,20 @@ impl Shared {
             growth.producers.outcome = Some(outcome);
             growth.consumers.outcome = Some(outcome);
         }
-        growth
     }
 
     /// A client has learnt of a growth by itself. Software that is nudged by its Heartbeat may know,
     /// and still not rejoin its group: librdkafka does not after it has looked for one leader only.
     pub(super) fn learnt(&self, client: &Client, topic: &str, from: usize, to: usize, now: Instant) {
         let mut state = client.state();
-        let beats = state.habits.is_some_and(|h| h.consumer.first() == Some(&How::Heartbeat));
-        if !beats || !state.is_subscribed(topic) || state.growths.len() >= MAX_GROWTHS {
+        let beats = state.habits.is_some_and(Habits::rejoins_by_heartbeat);
+        let known = state.growths.iter().any(|g| *g.topic == *topic);
+        if !beats || known || !state.is_subscribed(topic) || state.growths.len() >= MAX_GROWTHS {
             return;
         }
-        let mut growth = Growth {
-            topic: Arc::from(topic),
-            from,
-            to,
-            recreated: false,
-            seen: now,
-            opened: now,
-            due: now + super::conn::REJOINS,
-            shown: true,
-            joined: false,
-            asked: false,
-            producers: Default::default(),
-            consumers: Default::default(),
-        };
+        let mut growth = Growth::new(Arc::from(topic), from, to, now, now);
+        growth.due = now + super::conn::REJOINS;
+        growth.shown = true;
         growth.producers.outcome = Some(Outcome::Found);
         growth.consumers.shown = 1;
         state.growths.push(growth);
