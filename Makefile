@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo test matrix fmt lint check-deploy check-deps clean
+.PHONY: help build demo test matrix fmt lint check-deploy check-deps check-targets clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -16,7 +16,7 @@ help: ## list the verbs
 build: ## the release binary, target/release/kmend
 	$(CARGO) build --locked --release
 
-demo: ## an evicted offset and new partitions: what breaks directly, and goes on through kmend
+demo: ## an evicted offset, new partitions, a refused commit: what breaks directly, and goes on through kmend
 	scripts/bootstrap kafka
 	$(MAKE) --no-print-directory build
 	scripts/demo
@@ -25,10 +25,11 @@ test: ## all tests, with a real Kafka and real clients
 	scripts/bootstrap all
 	$(CARGO) test --locked
 
-matrix: ## every client by every eviction and every growth; the reports are kept
+matrix: ## every client by every eviction, growth and refused commit; the reports are kept
 	scripts/bootstrap all
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test evicted_offset
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test new_partitions runs
+	KMEND_MATRIX=1 $(CARGO) test --locked --release --test commits runs
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all
@@ -43,6 +44,9 @@ check-deploy: ## manifests, Compose file, Dockerfile, dashboard, alerts
 check-deps: ## licences, bans and sources of the dependencies
 	scripts/tools cargo-deny
 	PATH="$$(scripts/tools --path):$$PATH" scripts/check-deps
+
+check-targets: ## clippy for macOS and Windows, where their standard libraries are installed
+	scripts/check-targets
 
 clean: ## what was built here; the cache outside the tree stays
 	$(CARGO) clean

@@ -1,23 +1,25 @@
 //! The wiring: the one place that knows everybody.
 
+mod journal;
 mod resources;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, AdminState, Check, Readiness};
 use crate::config::units::{Auto, HostPort};
 use crate::config::{Config, Loaded, Running, Sources};
-use crate::listen::{Listeners, Phase, Shared as ListenShared, prime, sockets};
+use crate::listen::{Listeners, Phase, Shared as ListenShared, errands, prime, sockets};
 use crate::mend::{Interests, Mender, Shared as MendShared};
 use crate::menders;
 use crate::routing::{Routing, Settings};
@@ -29,6 +31,7 @@ use crate::shutdown::{Event, Signals};
 use crate::store::StoreError;
 use crate::store::checkpoints::Checkpoints;
 use crate::store::dir::StateDir;
+use crate::store::journal::OnDisk;
 use crate::telemetry::logs::{self, LogError, LogHandle};
 use crate::telemetry::metrics::{Single, registry};
 use crate::upstream::{Dialer, UpstreamError};
@@ -54,6 +57,10 @@ pub enum AppError {
     Upstream(#[from] UpstreamError),
     #[error("menders.commit_buffer.journal.dir: {0}")]
     Store(#[from] StoreError),
+    #[error(
+        "menders.commit_buffer.write_behind.enabled: there is no folder for the journal, and a commit that only memory keeps would be lost with this process: mount a folder at /var/lib/kmend, set menders.commit_buffer.journal.dir, or switch write_behind off"
+    )]
+    NoJournal,
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -72,13 +79,21 @@ impl AppError {
     pub fn exit_code(&self) -> u8 {
         match self {
             AppError::Runtime(_) => 71,
-            AppError::Log(_) | AppError::Listen { .. } | AppError::Upstream(_) | AppError::Store(_) => 78,
+            AppError::Log(_)
+            | AppError::Listen { .. }
+            | AppError::Upstream(_)
+            | AppError::Store(_)
+            | AppError::NoJournal => 78,
         }
     }
 }
 
+/// The journal's last writes, once everything else has ended.
+const CLOSE: Duration = Duration::from_millis(150);
 /// Other admin ports that are tried when the default one is taken.
 const ADMIN_PORTS: u16 = 20;
+/// How much of `shutdown.grace` the process itself needs, to be gone when it is over.
+const LAST_MOMENT: Duration = Duration::from_millis(300);
 
 /// Runs until the way out has been taken.
 pub fn run(start: Start) -> Result<(), AppError> {
@@ -107,8 +122,10 @@ struct App {
     kind: Kind,
     env: Arc<Env>,
     listen: Arc<ListenShared>,
+    errands: JoinHandle<()>,
     phase: watch::Sender<Phase>,
     stop_admin: watch::Sender<bool>,
+    journal: Option<Arc<OnDisk>>,
     _state_dir: Option<StateDir>,
 }
 
@@ -131,9 +148,10 @@ impl App {
             Some(dir) => Checkpoints::open(dir.path())?,
             None => Checkpoints::none(),
         };
+        let shared = Arc::new(MendShared::default());
+        let (kept, journal) = journal::open(&config, kind, state_dir.as_ref(), &registry, &shared)?;
         readiness.set(Check::Journal, true);
-
-        let menders = menders::all(&config, &registry, checkpoints);
+        let menders = menders::all(&config, &registry, checkpoints, kept, Instant::now());
         let routing = Arc::new(Routing::new(
             Settings {
                 first_port: first_port(&config),
@@ -153,7 +171,7 @@ impl App {
             limits: ArcSwap::from_pointee(limits(&config, memory.clone())),
             interests: ArcSwap::from_pointee(interests(&menders)),
             menders,
-            shared: Arc::new(MendShared::default()),
+            shared,
             directory: routing.clone(),
             metrics: SessionMetrics::new(&registry),
         });
@@ -190,10 +208,23 @@ impl App {
         tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez");
         runtime.spawn(admin::serve(listener, admin_state, admin_stopped));
         runtime.spawn(prime::run(listen.clone(), move |up| readiness.set(Check::Upstream, up)));
-        Ok(App { running, sources, logs, kind, env, listen, phase, stop_admin, _state_dir: state_dir })
+        let errands = runtime.spawn(errands::run(listen.clone()));
+        Ok(App {
+            running,
+            sources,
+            logs,
+            kind,
+            env,
+            listen,
+            errands,
+            phase,
+            stop_admin,
+            journal,
+            _state_dir: state_dir,
+        })
     }
 
-    async fn until_stopped(self) -> Result<(), AppError> {
+    async fn until_stopped(mut self) -> Result<(), AppError> {
         let mut signals = Signals::new(self.kind).map_err(AppError::Runtime)?;
         let mut swaps = self.running.subscribe();
         loop {
@@ -205,15 +236,59 @@ impl App {
                 swapped = swaps.changed() => if swapped.is_ok() { self.apply() },
             }
         }
-        self.drain(&mut signals).await;
-        let _ = self.phase.send(Phase::Ending);
+        self.leave(&mut signals).await;
+        if let Some(journal) = &self.journal
+            && !journal.close(CLOSE)
+        {
+            tracing::warn!("the journal was not written to its end");
+        }
         let _ = self.stop_admin.send(true);
         tracing::info!("stopped");
         Ok(())
     }
 
-    /// Rule C9: an app that is stopped at the same moment still needs its connections.
-    async fn drain(&self, signals: &mut Signals) {
+    /// Rule C9. A second signal ends it at once.
+    async fn leave(&mut self, signals: &mut Signals) {
+        let second = async { while signals.next().await != Event::Stop {} };
+        tokio::select! {
+            () = async { self.drain().await; self.finish().await; } => {}
+            () = second => {
+                tracing::warn!("second signal");
+                let _ = self.phase.send(Phase::Ending { until: Instant::now() });
+            }
+        }
+    }
+
+    /// What was promised to clients that have gone, or are cut now, is kept within the grace.
+    async fn finish(&mut self) {
+        let grace = self.running.current().shutdown.grace.0;
+        // What is left of it is for the process itself.
+        let patience = grace.saturating_sub(LAST_MOMENT.min(grace / 4));
+        let until = Instant::now() + patience;
+        let _ = self.phase.send(Phase::Ending { until });
+        let all = async {
+            self.gone(&self.listen.connections).await;
+            let _ = (&mut self.errands).await;
+        };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            let connections = self.listen.connections.load(Ordering::Relaxed);
+            tracing::warn!(connections, ?grace, "shutdown.grace is over with something still to be sent");
+        }
+    }
+
+    /// Waits until there is none left.
+    async fn gone(&self, counted: &AtomicUsize) {
+        loop {
+            let left = self.listen.left.notified();
+            if counted.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// An app that is stopped at the same moment still needs its connections.
+    async fn drain(&self) {
         let timeout = self.running.current().shutdown.drain_timeout.0;
         let _ = self.phase.send(Phase::Draining);
         let clients = self.listen.clients.load(Ordering::Relaxed);
@@ -222,26 +297,12 @@ impl App {
             ?timeout,
             "stopping: existing connections go on until they end; a second signal ends them at once"
         );
-        let gone = async {
-            loop {
-                let left = self.listen.left.notified();
-                if self.listen.clients.load(Ordering::Relaxed) == 0 {
-                    return;
-                }
-                left.await;
+        match tokio::time::timeout(timeout, self.gone(&self.listen.clients)).await {
+            Ok(()) => tracing::info!("the last client has gone"),
+            Err(_) => {
+                let clients = self.listen.clients.load(Ordering::Relaxed);
+                tracing::warn!(clients, "shutdown.drain_timeout is over with clients still connected");
             }
-        };
-        let second = async {
-            loop {
-                if signals.next().await == Event::Stop {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = gone => tracing::info!("the last client has gone"),
-            () = tokio::time::sleep(timeout) => tracing::warn!(clients = self.listen.clients.load(Ordering::Relaxed), "shutdown.drain_timeout is over with clients still connected"),
-            () = second => tracing::warn!("second signal"),
         }
     }
 

@@ -14,6 +14,8 @@ pub mod menders;
 pub mod routing;
 pub mod session;
 pub mod shutdown;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

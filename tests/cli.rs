@@ -175,9 +175,9 @@ fn what_is_not_in_this_version_is_not_ignored() {
     let (code, _, stderr) = kmend(&args("listen.tls.enabled=true")).output();
     assert_eq!(code, 78);
     assert!(stderr.contains("TLS from clients is not in this version"), "{stderr}");
-    let (code, _, stderr) = kmend(&args("menders.commit_buffer.mode=repair")).output();
+    let (code, _, stderr) = kmend(&args("menders.assignment_watchdog.mode=repair")).output();
     assert_eq!(code, 0);
-    assert_eq!(stderr, "note: menders.commit_buffer has no effect: this mender is not in this version\n");
+    assert_eq!(stderr, "note: menders.assignment_watchdog has no effect: this mender is not in this version\n");
 }
 
 #[test]
@@ -199,4 +199,74 @@ fn the_rest_prints_what_it_should() {
     assert!(code == 0 && stdout.contains(".TH kmend 1"), "{stdout}");
     let (code, _, stderr) = kmend(&["checkpoints", "/none"]).output();
     assert_eq!((code, stderr.as_str()), (69, "error: no folder /none\n"));
+}
+
+/// Two promises, written by the first version.
+const JOURNAL: &[u8] = include_bytes!("../src/store/journal/tests/version1.journal");
+
+#[test]
+fn the_journal_can_be_looked_at() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join("127.0.0.1_9092");
+    std::fs::create_dir(&state).unwrap();
+    let file = state.join("commits.log");
+    std::fs::write(&file, JOURNAL).unwrap();
+    let inspect = |folder: &Path| kmend(&["journal", "inspect", folder.to_str().unwrap()]);
+    let (code, stdout, stderr) = inspect(&state).output();
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let (first, rest) = stdout.split_once('\n').unwrap();
+    let size = JOURNAL.len();
+    assert!(
+        first.starts_with(&format!("{}: 2 promises; 4 records, 2 of them dead; {size} bytes, ", file.display())),
+        "{first}"
+    );
+    assert!(rest.starts_with("  1970-01-01T00:00:00Z  group billing  orders[0]  offset 5  broker had unknown  buffered, waits for the member  "), "{rest}");
+    assert!(
+        rest.contains("member app-1-5f0c (instance pod-0)  epoch 7  client app-1  cluster 4L6g3nShT-eMCtK\n"),
+        "{rest}"
+    );
+
+    // The folder above, a folder that a kmend has, a damaged file: nothing is changed.
+    let _lock = kmend::store::dir::StateDir::open(&state).unwrap();
+    let damaged = [&JOURNAL[..20], b"?", &JOURNAL[21..], b"torn"].concat();
+    std::fs::write(&file, &damaged).unwrap();
+    let (code, stdout, _) = kmend(&["journal", "inspect", "--json", home.path().to_str().unwrap()]).output();
+    assert_eq!(code, 0);
+    let value: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let one = &value["journals"][0];
+    assert_eq!((&one["records"], &one["corrupt"]["parts"], &one["torn_bytes"]), (&2.into(), &1.into(), &4.into()));
+    let promise = &one["promises"][0];
+    assert_eq!((&promise["offset"], &promise["baseline"]), (&62_129_856.into(), &(-1).into()));
+    assert_eq!(std::fs::read(&file).unwrap(), damaged);
+
+    // The configured one; `auto` looks where `run` does.
+    let set = format!("menders.commit_buffer.journal.dir={}", state.display());
+    let (code, stdout, _) = kmend(&["journal", "inspect", "--set", &set]).output();
+    assert!(code == 0 && stdout.contains("orders[0]") != stdout.contains("ordérs[3]"), "{stdout}");
+    std::fs::create_dir_all(home.path().join("xdg/kmend")).unwrap();
+    std::fs::rename(&state, home.path().join("xdg/kmend/here")).unwrap();
+    let xdg = home.path().join("xdg");
+    let (code, stdout, _) = kmend(&["journal", "inspect"]).env("XDG_STATE_HOME", xdg.to_str().unwrap()).output();
+    assert!(code == 0 && stdout.contains("here/commits.log: 1 promise; "), "{stdout}");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_named() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("commits.log");
+    let inspect = || kmend(&["journal", "inspect", home.path().to_str().unwrap()]).output();
+    let (code, stdout, stderr) = inspect();
+    assert_eq!((code, stdout.as_str(), stderr), (0, "", format!("note: no journal in {}\n", home.path().display())));
+    let (code, stdout, _) = kmend(&["journal", "inspect", "--json", home.path().to_str().unwrap()]).output();
+    assert_eq!((code, stdout.as_str()), (0, "{\n  \"journals\": []\n}\n"));
+    std::fs::write(&file, b"kmend\0\x02\x09").unwrap();
+    let newer = format!("error: {} was written by a newer kmend (format 9, this one knows 1)\n", file.display());
+    assert_eq!(inspect(), (78, String::new(), newer));
+    std::fs::write(&file, "something else").unwrap();
+    assert_eq!(inspect(), (78, String::new(), format!("error: {} is not a file of kmend's\n", file.display())));
+    let (code, _, stderr) = kmend(&["journal", "inspect", "/none"]).output();
+    assert_eq!((code, stderr.as_str()), (78, "error: no folder /none\n"));
+    let (code, _, stderr) = kmend(&["journal", "inspect", file.to_str().unwrap()]).output();
+    assert_eq!((code, stderr), (78, format!("error: no folder {}\n", file.display())));
+    assert_eq!(kmend(&["journal"]).output().0, 64);
 }

@@ -34,8 +34,14 @@ fn write(ops: &[Op], out: &mut Vec<u8>, rng: &mut impl Rng, depth: usize) {
                     write(body, out, rng, depth + 1);
                 }
             }
+            Op::Nullable { body, .. } => {
+                let there = rng.random();
+                out.push(if there { 1 } else { 0xff });
+                if there {
+                    write(body, out, rng, depth);
+                }
+            }
             Op::Tags { .. } => out.push(0),
-            Op::Rest => {}
         }
     }
 }
@@ -109,8 +115,7 @@ fn theirs(api: ApiKey, version: i16, request: bool) -> Option<(Theirs, i16)> {
         (ApiKey::PRODUCE, ..3, _) => return None,
         (_, v, _) => v,
     };
-    // Of these only the front is laid out.
-    (!matches!((api, request), (ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT, true))).then_some((key, version))
+    Some((key, version))
 }
 
 /// Their decoder takes the body to its end and writes the same bytes again.
@@ -159,9 +164,7 @@ fn every_layout_agrees_with_a_full_decode_and_with_itself_at_every_cut() {
             // A frame that ends early, or goes on, is refused.
             for short in 0..body.len() {
                 let mut front = body[..short].to_vec();
-                if !layout.iter().any(|op| matches!(op, Op::Rest)) {
-                    assert!(whole(layout, &mut front, 0, &mut Nobody).is_err(), "{api:?} {version} {short}");
-                }
+                assert!(whole(layout, &mut front, 0, &mut Nobody).is_err(), "{api:?} {version} {short}");
             }
         }
     }
@@ -199,6 +202,67 @@ fn what_kafka_protocol_writes_is_read_field_by_field() {
     }
 }
 
+/// What is heard of one mark, as `(offset in the body, value)` of strings and fixed fields.
+fn heard_of(api: ApiKey, version: i16, request: bool, mark: Mark, body: &[u8]) -> Vec<String> {
+    let heard = walk_in_pieces(layout_of(api, version, request), body, &[1; 2000]).unwrap();
+    let value = |h: &String| h.splitn(4, ' ').nth(3).unwrap().to_owned();
+    let is_it = |h: &&String| ["fixed", "string"].iter().any(|kind| h.starts_with(&format!("{kind} {} ", mark.0)));
+    heard.iter().filter(is_it).map(value).collect()
+}
+
+#[test]
+fn a_commit_and_what_became_of_it_are_read_field_by_field() {
+    use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+    use kafka_protocol::messages::offset_fetch_response as answer;
+    use kafka_protocol::messages::{GroupId, OffsetCommitRequest, OffsetFetchResponse};
+    use kafka_protocol::protocol::StrBytes;
+    use layout::mark;
+    let text = StrBytes::from_static_str;
+    let encoded = |message: &dyn Fn(&mut bytes::BytesMut)| {
+        let mut body = bytes::BytesMut::new();
+        message(&mut body);
+        body
+    };
+    let note = format!("Some({:?})", b"note");
+    for version in 2..=9 {
+        let partition = |note| OffsetCommitRequestPartition::default().with_committed_metadata(note);
+        let partitions = vec![partition(Some(text("note"))), partition(None)];
+        let topic = OffsetCommitRequestTopic::default().with_partitions(partitions);
+        let mut message = OffsetCommitRequest::default().with_group_id(GroupId(text("g"))).with_topics(vec![topic]);
+        message = message.with_generation_id_or_member_epoch(7).with_member_id(text("m"));
+        if version >= 7 {
+            message = message.with_group_instance_id(Some(text("i")));
+        }
+        let body = encoded(&|out| message.encode(out, version).unwrap());
+        let of = |mark| heard_of(ApiKey::OFFSET_COMMIT, version, true, mark, &body);
+        assert_eq!(of(mark::METADATA), [note.clone(), "None".into()], "{version}");
+        assert_eq!(of(mark::GENERATION), ["[0, 0, 0, 7]"]);
+        assert_eq!(of(mark::MEMBER), [format!("Some({:?})", b"m")]);
+        let instance = of(mark::GROUP_INSTANCE);
+        assert_eq!(instance, vec![format!("Some({:?})", b"i"); usize::from(version >= 7)]);
+    }
+    for version in 1..=10 {
+        let mut message = OffsetFetchResponse::default();
+        if version >= 8 {
+            let partition = answer::OffsetFetchResponsePartitions::default().with_metadata(Some(text("note")));
+            let partition = partition.with_error_code(3);
+            let topic = answer::OffsetFetchResponseTopics::default().with_partitions(vec![partition]);
+            let group = answer::OffsetFetchResponseGroup::default().with_topics(vec![topic]).with_error_code(25);
+            message = message.with_groups(vec![group]);
+        } else {
+            let partition = answer::OffsetFetchResponsePartition::default().with_metadata(Some(text("note")));
+            let partition = partition.with_error_code(3);
+            let topic = answer::OffsetFetchResponseTopic::default().with_partitions(vec![partition]);
+            message = message.with_topics(vec![topic]).with_error_code(if version >= 2 { 25 } else { 0 });
+        }
+        let body = encoded(&|out| message.encode(out, version).unwrap());
+        let of = |mark| heard_of(ApiKey::OFFSET_FETCH, version, false, mark, &body);
+        assert_eq!(of(mark::METADATA), std::slice::from_ref(&note), "{version}");
+        assert_eq!(of(mark::ERROR), ["[0, 3]"]);
+        assert_eq!(of(mark::GROUP_ERROR), vec!["[0, 25]"; usize::from(version >= 2)], "{version}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -230,14 +294,17 @@ fn counts_that_lie_are_refused() {
         for op in layout {
             match op {
                 Op::Array { .. } => break,
+                Op::Nullable { .. } => {
+                    body.push(1);
+                    break;
+                }
                 Op::Fixed { len, .. } => body.resize(body.len() + len, 0),
                 Op::Str { .. } => body.extend_from_slice(if compact { &[1] } else { &[0, 0] }),
                 Op::Blob { .. } => body.extend_from_slice(if compact { &[1] } else { &[0; 4] }),
                 Op::Tags { .. } => body.push(0),
-                Op::Rest => {}
             }
         }
-        if !layout.iter().any(|op| matches!(op, Op::Array { .. })) {
+        if !layout.iter().any(|op| matches!(op, Op::Array { .. } | Op::Nullable { .. })) {
             continue;
         }
         body.extend_from_slice(if compact { &[0xff, 0xff, 0xff, 0xff, 0x07] } else { &[0x7f, 0xff, 0xff, 0xff] });

@@ -128,6 +128,17 @@ def restricted(pod, container):
     return [f"securityContext of kmend lacks {want}" for want, holds in wants.items() if not holds]
 
 
+def mebibytes(text):
+    """`64Mi` as 64, `1Gi` as 1024."""
+    return int(text[:-2]) * {"Mi": 1, "Gi": 1024}[text[-2:]]
+
+
+def journal_limit(config):
+    """`journal.max_bytes` of a manifest in MiB; its default where it sets none."""
+    journal = config["menders"].get("commit_buffer", {}).get("journal", {})
+    return mebibytes(journal.get("max_bytes", "16MiB").removesuffix("B"))
+
+
 def common_rules(pod, kmend, config):
     found = restricted(pod, kmend)
     if pod.get("enableServiceLinks") is not False:
@@ -157,6 +168,9 @@ def common_rules(pod, kmend, config):
     for volume in pod.get("volumes", []):
         if "emptyDir" in volume and "sizeLimit" not in volume["emptyDir"]:
             found.append(f"emptyDir {volume['name']} has no sizeLimit")
+        elif "emptyDir" in volume and mebibytes(volume["emptyDir"]["sizeLimit"]) < 4 * journal_limit(config) + 64:
+            # Dead parts are as large as the living ones, and a compaction needs the same again.
+            found.append(f"emptyDir {volume['name']} has less than four times journal.max_bytes, and 64Mi for the rest")
         if volume["name"] not in mounts:
             found.append(f"volume {volume['name']} is not mounted into kmend")
     if mounts.get("kmend-state", {}).get("mountPath") != "/var/lib/kmend":
@@ -245,7 +259,7 @@ CHECKS = [
         Broken(NATIVE, "              memory: 64Mi", "              memory: 64Mi\n              cpu: 100m", "CPU limit"),
         Broken(NATIVE, "enableServiceLinks: false", "enableServiceLinks: true", "enableServiceLinks"),
         Broken(NATIVE, "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "readOnlyRootFilesystem"),
-        Broken(NATIVE, "sizeLimit: 64Mi", "medium: Memory", "no sizeLimit"),
+        Broken(NATIVE, "sizeLimit: 128Mi", "medium: Memory", "no sizeLimit"),
         Broken(NATIVE, "path: /readyz", "path: /livez", "/readyz"),
         Broken(NATIVE, "address: 0.0.0.0:9644", "address: 127.0.0.1:9644", "cannot reach the admin port"),
         Broken(NATIVE, "      initContainers:", "      initContainers:\n        - name: migrate\n          image: migrate:1.0", "not the first"),
@@ -254,6 +268,7 @@ CHECKS = [
         Broken(ORDINARY, "drain_timeout: 35s", "drain_timeout: 30s", "not longer than the app's own grace"),
         Broken(ORDINARY, "terminationGracePeriodSeconds: 45", "terminationGracePeriodSeconds: 37", "terminationGracePeriodSeconds"),
         Broken(ORDINARY, "drop: [ALL]\n            seccomp", "drop: [KILL]\n            seccomp", "drop ALL"),
+        Broken(ORDINARY, "sizeLimit: 128Mi", "sizeLimit: 32Mi", "less than four times journal.max_bytes"),
     ]),
     Check("podmonitor", "the PodMonitor selects the pods and finds their port", monitor_check, [
         Broken(MONITOR, 'kmend.io/sidecar: "true"', 'kmend.io/sidecar: "yes"', "does not select"),

@@ -3,26 +3,41 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 /// Descriptors for everything but client connections.
 const SPARE: u64 = 64;
+/// Descriptors: more are never asked for.
+const MOST: u64 = 1 << 20;
+/// What macOS grants where its hard limit says "no limit", and MOST is refused (setrlimit(2) there).
+#[cfg(unix)]
+const OPEN_MAX: u64 = 10_240;
 /// Used where no cgroup limits the memory.
 const MEMORY: u64 = 256 << 20;
 /// A node map with listeners on two families.
 const FEW: u64 = 16;
 
-/// Raises the soft limit of descriptors to the hard one, and says how many client connections fit:
-/// each takes two descriptors.
+/// How many client connections fit: each takes two descriptors.
 pub fn max_connections() -> usize {
+    (descriptors().saturating_sub(SPARE) / 2).max(FEW) as usize
+}
+
+/// Raises the soft limit of descriptors to the hard one, and says how many there are.
+#[cfg(unix)]
+fn descriptors() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
     let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.unwrap_or(1 << 20).min(1 << 20);
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
-    let descriptors = match raised {
-        Ok(()) => wanted,
-        Err(_) => limit.current.unwrap_or(1024),
-    };
-    (descriptors.saturating_sub(SPARE) / 2).max(FEW) as usize
+    let current = limit.current.unwrap_or(1024);
+    let wanted = limit.maximum.unwrap_or(MOST).min(MOST);
+    [wanted, wanted.min(OPEN_MAX.max(current))]
+        .into_iter()
+        .find(|&soft| setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: limit.maximum }).is_ok())
+        .unwrap_or(current)
+}
+
+/// Sockets are no descriptors on Windows, and nothing limits them for a process.
+#[cfg(windows)]
+fn descriptors() -> u64 {
+    MOST
 }
 
 /// 70 % of the cgroup's memory, or 256 MiB where it has no limit.

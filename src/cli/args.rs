@@ -52,10 +52,28 @@ pub(super) enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// The journal of commits
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Print a shell's completions
     Completions { shell: Shell },
     /// Print the manual page
     Man,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JournalCommand {
+    /// Print what kmend has promised and the broker does not have yet; changes nothing, also while
+    /// kmend runs
+    Inspect {
+        /// The folder of the journal, where it is not the configured one
+        dir: Option<PathBuf>,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
 }
 
 #[derive(Debug, Args, Default)]

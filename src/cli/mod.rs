@@ -3,16 +3,19 @@
 mod args;
 mod check;
 mod checkpoints;
+mod journal;
 mod out;
+mod text;
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use self::args::{Cli, Command, ConfigArgs};
+use self::args::{Cli, Command, ConfigArgs, JournalCommand};
 use self::out::Out;
 use crate::app::{self, Kind, Start};
+use crate::config::model::Mode;
 use crate::config::{self, ConfigError, Loaded, Sources};
 
 const USAGE: u8 = 64;
@@ -56,6 +59,9 @@ fn command(cli: Cli, out: &mut Out) -> Result<(), Failed> {
             Ok(())
         }
         Some(Command::Checkpoints { dir, config }) => checkpoints::run(dir, &config.sources(false), out),
+        Some(Command::Journal(JournalCommand::Inspect { dir, json, config })) => {
+            journal::inspect(dir, json, &config.sources(false), out)
+        }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kmend", &mut script);
@@ -113,6 +119,19 @@ fn welcome(loaded: &Loaded, out: &mut Out) {
     out.line(&format!("bootstrap.servers={}", list(&config.listen.address)));
     out.line(&format!("upstream: {}", list(&config.upstream.bootstrap)));
     out.line(&format!("admin:    http://{}/", config.admin.address));
+    let buffer = &config.menders.commit_buffer;
+    if buffer.mode == Mode::Repair {
+        let on = [
+            (
+                buffer.write_behind.enabled,
+                "write-behind (commits are acknowledged here, and reach the broker a little later)",
+            ),
+            (buffer.delivered.enabled, "delivered (a killed app's position is committed for it)"),
+        ];
+        for (_, what) in on.iter().filter(|(is_on, _)| *is_on) {
+            out.line(&format!("on:       {what}"));
+        }
+    }
 }
 
 fn load(sources: &Sources, out: &mut Out) -> Result<Loaded, Failed> {

@@ -13,15 +13,20 @@ const OTHER_PORT: u16 = 19092;
 
 /// Above the defaults, below everything that somebody wrote.
 pub(super) fn layers() -> Vec<Node> {
+    let text = |text: &str| Data::Text(text.to_owned());
     [
-        ("menders.offset_reset.mode", "repair"),
-        ("menders.partition_discovery.mode", "repair"),
-        ("log.format", "text"),
+        ("menders.offset_reset.mode", text("repair")),
+        ("menders.partition_discovery.mode", text("repair")),
+        ("menders.commit_buffer.mode", text("repair")),
+        // An app that is stopped and started all day shall neither lose its place nor read twice.
+        ("menders.commit_buffer.write_behind.enabled", Data::Bool(true)),
+        ("menders.commit_buffer.delivered.enabled", Data::Bool(true)),
+        ("log.format", text("text")),
         // The app stops when its developer does: give it the time for its last commit.
-        ("shutdown.drain_timeout", "10s"),
+        ("shutdown.drain_timeout", text("10s")),
     ]
     .into_iter()
-    .map(|(key, text)| Node::new(Origin::Dev, Data::Text(text.to_owned())).at_path(&split_key(key)))
+    .map(|(key, data)| Node::new(Origin::Dev, data).at_path(&split_key(key)))
     .collect()
 }
 

@@ -4,14 +4,13 @@
 //! found today. The menders' default here is `off`, so that `kmend config` shows what really
 //! happens; validation notes a mode other than `off`, and refuses what would be unsafe to ignore.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::Mode;
-use super::units::{Auto, ByteSize, Duration};
+use super::units::Duration;
 
 /// A login that kmend makes upstream; without a mechanism the client's own passes through.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -37,77 +36,6 @@ pub enum SaslMechanism {
     OauthBearer,
 }
 
-/// Not in this version: commits are carried over a rebalance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CommitBuffer {
-    /// Not in this version: anything but `off` is noted and has no effect.
-    pub mode: Mode,
-    /// Longest time that a commit is kept.
-    pub max_age: Duration,
-    /// Per group pattern: `{ mode }` or `{ unknown_member: pass }`.
-    pub groups: BTreeMap<String, CommitGroupRule>,
-    /// Commits acknowledged from the journal.
-    pub write_behind: WriteBehind,
-    /// Commits for clients that die without one.
-    pub delivered: Delivered,
-    /// Where commits are kept.
-    pub journal: Journal,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CommitGroupRule {
-    /// Instead of the mender's mode.
-    pub mode: Option<Mode>,
-    /// `pass`: the broker's "unknown member" reaches the client.
-    pub unknown_member: Option<UnknownMember>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum UnknownMember {
-    Buffer,
-    Pass,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct WriteBehind {
-    /// `true`: commits are acknowledged before the broker has them.
-    pub enabled: bool,
-    /// How often they are flushed.
-    pub interval: Duration,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Delivered {
-    /// `true`: commit what a dead client has provably handled.
-    pub enabled: bool,
-    /// `true`: also for software that has not been measured (at most once).
-    #[serde(rename = "unsafe")]
-    pub unmeasured: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Journal {
-    /// `auto`: /var/lib/kmend, else the user's state folder.
-    pub dir: Auto<PathBuf>,
-    /// Largest size on disk.
-    pub max_bytes: ByteSize,
-    /// `write` survives the end of kmend, `always` that of the machine.
-    pub sync: Sync,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Sync {
-    Write,
-    Always,
-}
-
 /// Not in this version: members that never fetch what they were assigned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -129,31 +57,6 @@ pub enum WatchdogScope {
     ProtocolSwitch,
     /// In every group.
     Any,
-}
-
-impl Default for CommitBuffer {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Off,
-            max_age: Duration::from_secs(60),
-            groups: BTreeMap::new(),
-            write_behind: WriteBehind::default(),
-            delivered: Delivered::default(),
-            journal: Journal::default(),
-        }
-    }
-}
-
-impl Default for WriteBehind {
-    fn default() -> Self {
-        Self { enabled: false, interval: Duration::from_secs(2) }
-    }
-}
-
-impl Default for Journal {
-    fn default() -> Self {
-        Self { dir: Auto::Auto, max_bytes: ByteSize::mib(16), sync: Sync::Write }
-    }
 }
 
 impl Default for AssignmentWatchdog {

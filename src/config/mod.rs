@@ -2,6 +2,7 @@
 //!
 //! `load` turns [`Sources`] into a checked [`Loaded`]; `Running` holds the one value that is in force.
 
+pub mod commit_buffer;
 mod defaults;
 mod dev;
 mod error;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::later::{AssignmentWatchdog, CommitBuffer, Sasl};
+use super::commit_buffer::CommitBuffer;
+use super::later::{AssignmentWatchdog, Sasl};
 use super::units::{Auto, ByteSize, Duration, HostPort, one_or_many, one_or_many_schema};
 
 /// What a mender does with what it finds.

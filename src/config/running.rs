@@ -9,8 +9,8 @@ use super::load::Loaded;
 use super::model::Config;
 use super::provenance::Provenance;
 
-/// Keys that only a restart changes: sockets that are open, and the log's form.
-const RESTART: [&[&str]; 3] = [&["listen"], &["admin"], &["log", "format"]];
+/// Keys that only a restart changes: sockets and files that are open, and the log's form.
+const RESTART: [&[&str]; 4] = [&["listen"], &["admin"], &["log", "format"], &["menders", "commit_buffer", "journal"]];
 
 /// The configuration in force. Clones share it.
 #[derive(Debug, Clone)]
@@ -93,6 +93,7 @@ impl Running {
         config.listen = old.listen.clone();
         config.admin = old.admin.clone();
         config.log.format = old.log.format;
+        config.menders.commit_buffer.journal = old.menders.commit_buffer.journal.clone();
         provenance.retain_from(&self.inner.provenance.load(), needs_restart);
         self.inner.config.store(Arc::new(config));
         self.inner.provenance.store(Arc::new(provenance));
@@ -108,7 +109,7 @@ fn needs_restart(path: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::model::Mode;
-    use super::super::units::HostPort;
+    use super::super::units::{ByteSize, HostPort};
     use super::*;
 
     fn running() -> Running {
@@ -142,9 +143,15 @@ mod tests {
         let mut config = Config::default();
         config.listen.address = vec![HostPort::new("127.0.0.1", 1)];
         config.log.level = "debug".into();
+        config.menders.commit_buffer.journal.max_bytes = ByteSize::mib(1);
+        config.menders.commit_buffer.write_behind.enabled = true;
         let diff = running.replace(config);
-        let keys: Vec<_> = diff.needs_restart().map(|c| c.key.as_str()).collect();
-        assert_eq!(keys, ["listen.address"]);
+        let mut keys: Vec<_> = diff.needs_restart().map(|c| c.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["listen.address", "menders.commit_buffer.journal.max_bytes"]);
+        let buffer = &running.current().menders.commit_buffer;
+        assert_eq!(buffer.journal, Config::default().menders.commit_buffer.journal);
+        assert!(buffer.write_behind.enabled);
         assert_eq!(running.current().listen, Config::default().listen);
         assert_eq!(running.current().log.level, "debug");
     }

@@ -108,13 +108,7 @@ fn the_whole_documented_configuration_is_read() {
   assignment_watchdog: { mode: repair, scope: any }
 ";
     let loaded = Case::good(later).ok();
-    assert_eq!(
-        loaded.notes,
-        [
-            "menders.commit_buffer has no effect: this mender is not in this version",
-            "menders.assignment_watchdog has no effect: this mender is not in this version",
-        ]
-    );
+    assert_eq!(loaded.notes, ["menders.assignment_watchdog has no effect: this mender is not in this version",]);
     let nudge = loaded.config.menders.partition_discovery.nudge;
     assert_eq!(nudge, Auto::Set(Nudge::Reject));
 }
@@ -386,4 +380,28 @@ fn dev_needs_no_file_and_steps_aside() {
     assert_eq!(dev(&["127.0.0.1:9092"]), pair("127.0.0.1:9092", "127.0.0.1:19092"));
     assert_eq!(dev(&["kafka:9092"]), pair("kafka:9092", "127.0.0.1:9092"));
     assert_eq!(dev(&["localhost:29092"]), pair("localhost:29092", "127.0.0.1:9092"));
+}
+
+#[test]
+fn dev_keeps_commits_and_can_be_told_not_to() {
+    let dev = |sets: &[&str]| {
+        let sets = sets.iter().map(|set| (*set).to_owned()).collect();
+        let loaded = load(&Sources { dev: true, sets, ..Sources::default() }).unwrap();
+        assert_eq!(loaded.provenance.of_key("menders.commit_buffer.delivered.enabled"), Origin::Dev);
+        let buffer = loaded.config.menders.commit_buffer;
+        (buffer.mode, buffer.write_behind.enabled, buffer.delivered.enabled, buffer.delivered.unmeasured)
+    };
+    assert_eq!(dev(&[]), (Mode::Repair, true, true, false));
+    let off = dev(&["menders.commit_buffer.write_behind.enabled=false", "menders.commit_buffer.mode=off"]);
+    assert_eq!(off, (Mode::Off, false, true, false));
+}
+
+#[test]
+fn commits_are_mended_unless_somebody_says_otherwise() {
+    let buffer = Case::good("").ok().config.menders.commit_buffer;
+    assert_eq!(buffer.mode, Mode::Repair);
+    assert_eq!((buffer.write_behind.enabled, buffer.delivered.enabled), (false, false));
+    // Above the file that only turns the other parts on.
+    let case = Case::good("menders: { commit_buffer: { write_behind: { enabled: true } } }\n");
+    assert_eq!(case.ok().config.menders.commit_buffer.mode, Mode::Repair);
 }

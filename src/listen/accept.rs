@@ -13,6 +13,7 @@ use crate::config::units::HostPort;
 use crate::mend::Conn;
 use crate::session::driver;
 use crate::session::end::{End, Side};
+use crate::session::ways::Ways;
 use crate::upstream::{DialError, Transport, chain};
 
 /// When descriptors run out, accepting pauses: from this on, doubling up to the longest.
@@ -28,7 +29,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, target: Targ
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = phase.wait_for(|p| *p == Phase::Ending) => return,
+            _ = phase.wait_for(is_ending) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -59,18 +60,36 @@ fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, target: Targ
         sockets::refuse(stream);
         return;
     }
-    let mut phase = shared.phase.clone();
+    let connection = Connection::begin(shared.clone());
     tokio::spawn(async move {
-        let shared = place.shared.clone();
-        tokio::select! {
-            () = serve(&shared, stream, peer, target) => {}
-            _ = phase.wait_for(|p| *p == Phase::Ending) => shared.env.metrics.ended(&End::Shutdown),
-        }
-        drop(place);
+        serve(&connection.shared, stream, peer, target, place).await;
     });
 }
 
-/// A client that is counted.
+fn is_ending(phase: &Phase) -> bool {
+    matches!(phase, Phase::Ending { .. })
+}
+
+/// A connection that is counted, from its acceptance until nothing of it is left.
+struct Connection {
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    fn begin(shared: Arc<Shared>) -> Connection {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        Connection { shared }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.left.notify_waiters();
+    }
+}
+
+/// A client that is counted. Its connection may outlive it.
 struct Place {
     shared: Arc<Shared>,
 }
@@ -92,13 +111,17 @@ impl Drop for Place {
     }
 }
 
-async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Target) {
+async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Target, place: Place) {
     let metrics = &shared.env.metrics;
     let Ok(local) = client.local_addr() else {
         return;
     };
     let _ = sockets::tune(&client);
-    let dialled = dial(shared, target).await;
+    let mut phase = shared.phase.clone();
+    let dialled = tokio::select! {
+        dialled = dial(shared, target) => dialled,
+        _ = phase.wait_for(is_ending) => return metrics.ended(&End::Shutdown),
+    };
     metrics.upstream_connections_total.with_label_values(&[metrics::outcome(&dialled)]).inc();
     let (upstream, node) = match dialled {
         Ok(found) => found,
@@ -120,7 +143,8 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
     let conn = Conn::new(shared.number(), peer.ip().to_canonical(), node);
     let number = conn.number;
     tracing::debug!(connection = number, %peer, to = ?target, "a client connected");
-    let end = driver::run(shared.env.clone(), conn, local.ip(), client, upstream).await;
+    let ways = Ways { phase: shared.phase.clone(), place: Box::new(place) };
+    let end = driver::run(shared.env.clone(), conn, local.ip(), client, upstream, ways).await;
     drop(open);
     metrics.ended(&end);
     tell(&end, number, peer, local, target);
@@ -180,7 +204,7 @@ async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>
 }
 
 /// A bootstrap address that answers, or else a broker that is known from metadata.
-async fn bootstrap(shared: &Shared) -> Result<(Transport, HostPort), DialError> {
+pub(super) async fn bootstrap(shared: &Shared) -> Result<(Transport, HostPort), DialError> {
     let bootstrap = shared.bootstrap.load_full();
     match shared.dialer.dial_any(&bootstrap).await {
         Ok(found) => Ok(found),

@@ -1,7 +1,9 @@
 //! Accepting clients: the bootstrap listeners and one listener for each broker.
 
 mod accept;
+pub mod errands;
 mod metrics;
+mod own;
 pub mod prime;
 pub mod sockets;
 
@@ -18,17 +20,8 @@ use tokio::sync::{Notify, watch};
 use crate::config::units::HostPort;
 use crate::routing::{Open, Routing};
 use crate::session::core::Env;
+pub use crate::session::ways::Phase;
 use crate::upstream::Dialer;
-
-/// How far the way out has been taken (rule C9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    Running,
-    /// Everything goes on, until the last client has gone.
-    Draining,
-    /// Connections are cut.
-    Ending,
-}
 
 /// Where a listener leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +40,9 @@ pub struct Shared {
     pub phase: watch::Receiver<Phase>,
     /// Clients that are connected now.
     pub clients: AtomicUsize,
-    /// Told when a client has gone.
+    /// Connections of which anything is left: those that linger have no client any more.
+    pub connections: AtomicUsize,
+    /// Told when a client, or a connection, has gone.
     pub left: Notify,
     numbers: AtomicU64,
 }
@@ -69,6 +64,7 @@ impl Shared {
             max_connections: AtomicUsize::new(max_connections),
             phase,
             clients: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
             left: Notify::new(),
             numbers: AtomicU64::new(0),
         }

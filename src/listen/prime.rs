@@ -6,16 +6,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
+use super::own::{Answer, Own, OwnError};
 use super::{Phase, Shared};
 use crate::mend::directory::Directory;
 use crate::upstream::Transport;
 use crate::wire::api::ApiKey;
-use crate::wire::codec::local;
 use crate::wire::layout;
 use crate::wire::splice::Addresses;
 use crate::wire::walk;
@@ -24,17 +21,9 @@ use crate::wire::walk;
 const VERSION: i16 = 2;
 const NO_TOPICS: [u8; 4] = [0; 4];
 /// Thousands of brokers.
-const MAX_ANSWER: u32 = 1 << 20;
+const MAX_ANSWER: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-#[derive(Debug, Error)]
-enum PrimeError {
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("the answer cannot be read")]
-    Unreadable,
-}
 
 /// Asks until the brokers are known, or it turns out that they tell only clients that log in.
 /// `found` hears whether a broker answered.
@@ -46,9 +35,9 @@ pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
         match shared.dialer.dial_any(&bootstrap).await {
             Ok((transport, _)) => {
                 found(true);
-                match tokio::time::timeout(PATIENCE, ask(&shared, transport)).await {
-                    Ok(Ok(nodes)) if nodes > 0 => return,
-                    Ok(Err(PrimeError::Io(_))) => {
+                match ask(&shared, transport).await {
+                    Ok(nodes) if nodes > 0 => return,
+                    Err(OwnError::Io(_)) => {
                         tracing::debug!(
                             "the brokers tell only clients that log in; the first client's metadata will name them"
                         );
@@ -70,25 +59,19 @@ pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
     }
 }
 
-async fn ask(shared: &Shared, mut transport: Transport) -> Result<usize, PrimeError> {
-    transport.write_all(&local::request(ApiKey::METADATA, VERSION, 1, b"kmend", &NO_TOPICS)).await?;
-    transport.flush().await?;
-    let size = transport.read_u32().await?;
-    if size > MAX_ANSWER {
-        return Err(PrimeError::Unreadable);
-    }
-    let mut frame = Vec::with_capacity(4096);
-    frame.extend_from_slice(&size.to_be_bytes());
-    (&mut transport).take(u64::from(size)).read_to_end(&mut frame).await?;
-    let end = 4 + size as usize;
+async fn ask(shared: &Shared, transport: Transport) -> Result<usize, OwnError> {
+    let mut own = Own::new(transport, MAX_ANSWER);
+    let Answer { mut frame, body } = own.ask(ApiKey::METADATA, VERSION, &NO_TOPICS, Instant::now() + PATIENCE).await?;
+    let end = frame.len();
     let mut found = Addresses::new(ApiKey::METADATA, VERSION);
-    let (front, _) = layout::metadata_parts(VERSION).ok_or(PrimeError::Unreadable)?;
-    match walk::front(front, &mut frame, 8, end, &mut found) {
+    let (front, _) = layout::metadata_parts(VERSION).ok_or(OwnError::Unreadable)?;
+    match walk::front(front, &mut frame, body, end, &mut found) {
         Ok(Ok(_)) => {}
-        _ => return Err(PrimeError::Unreadable),
+        _ => return Err(OwnError::Unreadable),
     }
     if let Some(cluster_id) = &found.cluster_id {
         shared.routing.learn_cluster(cluster_id);
+        shared.env.shared.cluster.learn(cluster_id);
     }
     for node in found.nodes.iter().filter(|n| !n.host.is_empty()) {
         // Only the listener matters here, not what is told of it.

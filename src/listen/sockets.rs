@@ -14,9 +14,12 @@ const BACKLOG: i32 = 1024;
 /// `localhost` can have one of each.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() && !address.ip().is_unspecified() {
-        socket.set_only_v6(true)?;
+    let is_any = address.ip().is_unspecified();
+    // `[::]` takes both families; on Windows only when told to.
+    if address.is_ipv6() && (cfg!(windows) || !is_any) {
+        socket.set_only_v6(!is_any)?;
     }
+    // On Windows it would let two programs listen on one address.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -58,6 +58,11 @@ impl Conn {
         }
     }
 
+    /// The broker has said which versions it speaks.
+    pub fn knows_versions(&self) -> bool {
+        self.versions.iter().any(Option::is_some)
+    }
+
     /// Notes a request of the client's own.
     pub fn note_used(&mut self, api: ApiKey, version: i16) {
         if let Some(slot) = self.used.get_mut(api.slot()) {

@@ -1,12 +1,19 @@
-//! The members of consumer groups, as the passing JoinGroup responses show them (rule M8).
+//! The members of groups, as the passing requests and the broker's own answers show them (rule M8).
 //!
 //! A member is known by its group and member id, wherever its requests arrive. A sidecar sees the
-//! members behind it, not the whole group.
+//! members behind it, not the whole group. Only what the broker accepted changes anything.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::catalog::TopicId;
 use super::peers::ClientKey;
+use state::State;
 
 /// What a successful JoinGroup response says of its receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,24 +27,114 @@ pub struct Joined {
     pub protocol: Arc<str>,
 }
 
+/// How a group is coordinated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupKind {
+    /// JoinGroup, SyncGroup, Heartbeat.
+    #[default]
+    Classic,
+    /// KIP-848: ConsumerGroupHeartbeat; the generation is the member's epoch.
+    Consumer,
+}
+
+/// How far a member has come in its present generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// JoinGroup has been answered, SyncGroup has not.
+    Joined,
+    /// SyncGroup has been answered: the assignment is the one of this generation.
+    Stable,
+    /// Known only from requests that the broker accepted: it joined before kmend saw it.
+    #[default]
+    Heard,
+}
+
+/// What a member was assigned. A topic is known by its name (classic) or its id (KIP-848).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Assignment {
+    pub by_name: HashMap<Arc<str>, Vec<i32>>,
+    pub by_id: HashMap<TopicId, Vec<i32>>,
+}
+
+impl Assignment {
+    pub fn owns(&self, topic: &str, id: TopicId, partition: i32) -> bool {
+        let listed = |p: Option<&Vec<i32>>| p.is_some_and(|p| p.contains(&partition));
+        listed(self.by_name.get(topic)) || (id != TopicId::default() && listed(self.by_id.get(&id)))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub client: ClientKey,
+    /// Of a member that was only [`Heard`](Phase::Heard) of, no more than the generation is known.
     pub joined: Joined,
+    pub kind: GroupKind,
+    pub phase: Phase,
+    /// The id of a static member (KIP-345).
+    pub instance: Option<Arc<str>>,
+    /// `None`: not seen, or more than is kept.
+    pub assignment: Option<Arc<Assignment>>,
+    /// The id that the same consumer had before the broker forgot it (rule C3).
+    pub previous: Option<Arc<str>>,
+    /// From its JoinGroup; zero where it was not seen.
+    pub session_timeout: Duration,
+    pub rebalance_timeout: Duration,
+    /// When the broker last accepted something of it.
+    pub seen: Instant,
 }
 
-/// Group and member id.
-type Key = (Arc<str>, Arc<str>);
+impl Member {
+    fn new(who: &Who<'_>, joined: Joined, kind: GroupKind, phase: Phase) -> Member {
+        Member {
+            client: who.client.clone(),
+            joined,
+            kind,
+            phase,
+            instance: None,
+            assignment: None,
+            previous: None,
+            session_timeout: Duration::ZERO,
+            rebalance_timeout: Duration::ZERO,
+            seen: who.now,
+        }
+    }
 
-#[derive(Debug, Default)]
-struct State {
-    members: HashMap<Key, Member>,
-    /// In the order of their first join, for forgetting.
-    order: VecDeque<Key>,
+    /// A classic member that was seen to join: all of [`joined`](Self::joined) is known.
+    pub fn has_joined(&self) -> bool {
+        self.kind == GroupKind::Classic && self.phase != Phase::Heard
+    }
 }
 
-/// More than any sidecar has; the oldest are forgotten.
-const MAX_MEMBERS: usize = 20_000;
+/// Whose message it was, and when the broker's answer came.
+#[derive(Debug, Clone, Copy)]
+pub struct Who<'a> {
+    pub client: &'a ClientKey,
+    pub group: &'a str,
+    pub member: &'a str,
+    pub now: Instant,
+}
+
+/// What a member asked for when it joined.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    pub instance: Option<Arc<str>>,
+    /// The id that it had before, where its connection showed it.
+    pub previous: Option<Arc<str>>,
+    pub session_timeout: Duration,
+    pub rebalance_timeout: Duration,
+}
+
+/// What an accepted ConsumerGroupHeartbeat says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Beat {
+    pub epoch: i32,
+    /// It asked to join (epoch 0): what it was assigned before is void.
+    pub joins: bool,
+    /// `None` for these: unchanged.
+    pub instance: Option<Arc<str>>,
+    pub rebalance_timeout: Option<Duration>,
+    pub assignment: Option<Assignment>,
+}
 
 #[derive(Debug, Default)]
 pub struct Groups {
@@ -49,72 +146,148 @@ impl Groups {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn joined(&self, client: &ClientKey, group: &str, member: &str, joined: Joined) {
+    /// A JoinGroup was answered with success.
+    pub fn joined(&self, who: &Who<'_>, joined: Joined, terms: Terms) {
         let mut state = self.state();
-        let key = (Arc::from(group), Arc::from(member));
-        let member = Member { client: client.clone(), joined };
-        if state.members.insert(key.clone(), member).is_none() {
-            state.order.push_back(key);
-            if state.order.len() > MAX_MEMBERS
-                && let Some(oldest) = state.order.pop_front()
-            {
-                state.members.remove(&oldest);
-            }
+        let mut member = Member::new(who, joined, GroupKind::Classic, Phase::Joined);
+        member.previous = state.follow(who, terms.instance.as_deref(), terms.previous);
+        member.instance = terms.instance;
+        member.session_timeout = terms.session_timeout;
+        member.rebalance_timeout = terms.rebalance_timeout;
+        state.put(who, member);
+    }
+
+    /// A SyncGroup was answered with success. What it says of the protocol, and of who leads, is
+    /// taken only where the JoinGroup was not seen.
+    pub fn synced(&self, who: &Who<'_>, said: Joined, instance: Option<Arc<str>>, assignment: Option<Assignment>) {
+        let mut state = self.state();
+        let known = state.get(who.group, who.member).filter(|m| m.kind == GroupKind::Classic);
+        if known.is_some_and(|m| m.joined.generation > said.generation) {
+            return;
         }
+        let mut member = match known {
+            Some(m) if m.has_joined() && m.joined.generation == said.generation => m.clone(),
+            Some(m) => {
+                let other = |said: Arc<str>, known: &Arc<str>| if said.is_empty() { known.clone() } else { said };
+                let protocol_type = other(said.protocol_type, &m.joined.protocol_type);
+                let protocol = other(said.protocol, &m.joined.protocol);
+                Member { joined: Joined { protocol_type, protocol, ..said }, ..m.clone() }
+            }
+            None => Member::new(who, said, GroupKind::Classic, Phase::Stable),
+        };
+        member.client = who.client.clone();
+        member.phase = Phase::Stable;
+        member.instance = instance.or(member.instance);
+        member.assignment = assignment.map(Arc::new);
+        member.seen = who.now;
+        state.put(who, member);
+    }
+
+    /// The broker accepted a Heartbeat or an OffsetCommit of this generation (or epoch).
+    pub fn heard(&self, who: &Who<'_>, generation: i32, instance: Option<Arc<str>>) {
+        let mut state = self.state();
+        if let Some(known) = state.touch(who.group, who.member) {
+            let is_newer = known.kind == GroupKind::Classic && known.joined.generation < generation;
+            if !is_newer {
+                // An older one was answered before what is known came about.
+                known.seen = known.seen.max(who.now);
+                return;
+            }
+            // How it came to this generation was not seen.
+            let mut member = known.clone();
+            member.joined.generation = generation;
+            member.phase = Phase::Heard;
+            member.assignment = None;
+            member.seen = who.now;
+            return state.put(who, member);
+        }
+        let empty: Arc<str> = Arc::default();
+        let joined = Joined { generation, is_leader: false, protocol_type: empty.clone(), protocol: empty };
+        let mut member = Member::new(who, joined, GroupKind::Classic, Phase::Heard);
+        member.instance = instance;
+        state.put(who, member);
+    }
+
+    /// A ConsumerGroupHeartbeat was accepted.
+    pub fn beat(&self, who: &Who<'_>, beat: Beat) {
+        let mut state = self.state();
+        let joined = Joined {
+            generation: beat.epoch,
+            is_leader: false,
+            protocol_type: Arc::from("consumer"),
+            protocol: Arc::default(),
+        };
+        let fresh = || Member::new(who, joined.clone(), GroupKind::Consumer, Phase::Heard);
+        let known = state.get(who.group, who.member).filter(|m| m.kind == GroupKind::Consumer);
+        let mut member = known.cloned().unwrap_or_else(fresh);
+        member.client = who.client.clone();
+        member.joined.generation = beat.epoch;
+        member.instance = beat.instance.or(member.instance);
+        member.rebalance_timeout = beat.rebalance_timeout.unwrap_or(member.rebalance_timeout);
+        if beat.joins {
+            member.assignment = None;
+            member.phase = Phase::Joined;
+            member.previous = state.follow(who, member.instance.as_deref(), None);
+        }
+        if let Some(assignment) = beat.assignment {
+            member.assignment = Some(Arc::new(assignment));
+            member.phase = Phase::Stable;
+        }
+        member.seen = who.now;
+        state.put(who, member);
+    }
+
+    /// The broker does not know this id any more: it owns nothing. It is kept until its successor
+    /// shows, or its client goes.
+    pub fn forgotten(&self, group: &str, member: &str) {
+        self.state().disown(group, member);
     }
 
     pub fn left(&self, group: &str, member: &str) {
-        let mut state = self.state();
-        let key = (Arc::from(group), Arc::from(member));
-        if state.members.remove(&key).is_some() {
-            state.order.retain(|k| *k != key);
-        }
+        self.state().remove(group, member);
     }
 
     pub fn member(&self, group: &str, member: &str) -> Option<Member> {
-        self.state().members.get(&(Arc::from(group), Arc::from(member))).cloned()
+        self.state().get(group, member).cloned()
+    }
+
+    /// The members of a group behind this kmend: member id, member.
+    pub fn members_of(&self, group: &str) -> Vec<(Arc<str>, Member)> {
+        self.state().of_group(group).map(|(id, m)| (id.clone(), m.clone())).collect()
     }
 
     /// The members behind one client: group, member id, member.
     pub fn of_client(&self, client: &ClientKey) -> Vec<(Arc<str>, Arc<str>, Member)> {
         let state = self.state();
-        let of = state.members.iter().filter(|(_, m)| m.client == *client);
-        of.map(|((group, id), member)| (group.clone(), id.clone(), member.clone())).collect()
+        let of = state.all().filter(|(_, _, m)| m.client == *client);
+        of.map(|(group, id, member)| (group.clone(), id.clone(), member.clone())).collect()
+    }
+
+    /// The members behind this kmend whose present assignment has the partition. `id`: zeros where
+    /// it is not known.
+    pub fn owners(&self, group: &str, topic: &str, id: TopicId, partition: i32) -> Vec<(Arc<str>, ClientKey)> {
+        let state = self.state();
+        let owns = |m: &Member| m.assignment.as_ref().is_some_and(|a| a.owns(topic, id, partition));
+        let owners = state.of_group(group).filter(|(_, m)| owns(m));
+        owners.map(|(id, m)| (id.clone(), m.client.clone())).collect()
+    }
+
+    /// The newest id of the consumer that had the id `old` (rule C3). `None`: it has joined under no
+    /// other since, or nobody can tell.
+    pub fn successor(&self, group: &str, old: &str) -> Option<Arc<str>> {
+        self.state().successor(group, old)
     }
 
     /// The client's last connection has gone.
     pub fn forget_client(&self, client: &ClientKey) {
-        let mut state = self.state();
-        state.members.retain(|_, m| m.client != *client);
-        let State { members, order } = &mut *state;
-        order.retain(|k| members.contains_key(k));
+        self.state().forget_client(client);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use super::*;
-
-    #[test]
-    fn follows_members_and_forgets_a_client() {
-        let client = |id: &str| ClientKey { client_id: Arc::from(id), peer: IpAddr::V4(Ipv4Addr::LOCALHOST) };
-        let joined = |generation, is_leader| Joined {
-            generation,
-            is_leader,
-            protocol_type: Arc::from("consumer"),
-            protocol: Arc::from("range"),
-        };
-        let g = Groups::default();
-        g.joined(&client("a"), "g", "a-1", joined(1, true));
-        g.joined(&client("b"), "g", "b-1", joined(1, false));
-        g.joined(&client("a"), "g", "a-1", joined(2, false));
-        assert_eq!(g.member("g", "a-1").map(|m| m.joined), Some(joined(2, false)));
-        assert_eq!(g.of_client(&client("b")).len(), 1);
-        g.left("g", "b-1");
-        assert_eq!(g.member("g", "b-1"), None);
-        g.forget_client(&client("a"));
-        assert!(g.of_client(&client("a")).is_empty() && g.state().order.is_empty());
+impl Groups {
+    /// Fails where the counts are wrong. How many members there are.
+    pub fn check(&self) -> usize {
+        self.state().size().0
     }
 }

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod chain;
 pub mod conn;
 pub mod directory;
+pub mod errands;
 pub mod fetch;
 pub mod groups;
 pub mod interest;
@@ -15,6 +16,7 @@ pub mod modes;
 pub mod pattern;
 pub mod peers;
 pub mod produce;
+pub mod software;
 pub mod topics;
 
 use std::time::{Duration, Instant};
@@ -27,8 +29,9 @@ pub use catalog::{Catalog, MetadataTopic};
 pub use chain::Chain;
 pub use conn::Conn;
 
+pub use errands::{Errand, Errands};
 pub use fetch::{FetchRequest, FetchTable, Wanted};
-pub use groups::{Groups, Joined};
+pub use groups::{Assignment, Beat, GroupKind, Groups, Joined, Member, Phase, Terms, Who};
 pub use interest::{Interest, Interests, Treatment};
 pub use peers::{ClientKey, Peers};
 pub use produce::{Batch, ProduceRequest, Produced};
@@ -44,6 +47,11 @@ pub trait Mender: Send + Sync {
     fn connect(&self) -> Box<dyn ConnMender>;
     /// The configuration has been replaced.
     fn reload(&self, config: &crate::config::model::Config);
+    /// What it wants sent without a client.
+    #[allow(unused_variables)]
+    fn errands(&self, shared: std::sync::Arc<Shared>) -> Option<std::sync::Arc<dyn Errands>> {
+        None
+    }
 }
 
 /// What becomes of a message.
@@ -85,8 +93,8 @@ pub trait ConnMender: Send {
     fn fetch_request(&mut self, cx: &mut Cx<'_>, request: &FetchRequest) -> Verdict {
         Verdict::Pass
     }
-    /// A hold on that request expired: it passes, whatever is still missing.
-    fn fetch_hold_expired(&mut self, cx: &mut Cx<'_>) {}
+    /// A hold on the front request expired: it passes, whatever is still missing.
+    fn hold_expired(&mut self, cx: &mut Cx<'_>) {}
     fn fetch_request_partition(
         &mut self,
         cx: &mut Cx<'_>,
@@ -130,7 +138,8 @@ pub trait ConnMender: Send {
     fn request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) -> Verdict {
         Verdict::Pass
     }
-    /// A whole response. What is changed keeps its length; `Answer` is not for responses.
+    /// A whole response. What is changed in place keeps its length; `Answer`: this complete frame
+    /// in its place.
     fn response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], body: usize) -> Verdict {
         Verdict::Pass
     }
@@ -142,6 +151,14 @@ pub trait ConnMender: Send {
     fn woken(&mut self, cx: &mut Cx<'_>) {}
     /// A time that this mender asked for by [`Cx::wake_at`] has come.
     fn tick(&mut self, cx: &mut Cx<'_>) {}
+    /// kmend has been told to stop; connections go on for a while (rule C9).
+    fn draining(&mut self, cx: &mut Cx<'_>) {}
+    /// The client has gone, the broker's side is still there: until when this mender needs it, at
+    /// most. Asked when the client goes and after everything that happens from then on; `None`: not
+    /// any more. Requests may be injected; nothing reaches the client.
+    fn lingers(&mut self, cx: &mut Cx<'_>) -> Option<Instant> {
+        None
+    }
     fn closed(&mut self, cx: &mut Cx<'_>) {}
 }
 
@@ -176,6 +193,21 @@ pub struct Shared {
     pub catalog: Catalog,
     pub peers: Peers,
     pub groups: Groups,
+    pub cluster: Cluster,
+}
+
+/// The id of the cluster, as the first Metadata response tells it.
+#[derive(Debug, Default)]
+pub struct Cluster(std::sync::OnceLock<std::sync::Arc<str>>);
+
+impl Cluster {
+    pub fn learn(&self, id: &str) {
+        self.0.get_or_init(|| id.into());
+    }
+
+    pub fn id(&self) -> Option<std::sync::Arc<str>> {
+        self.0.get().cloned()
+    }
 }
 
 /// The surroundings of one call.

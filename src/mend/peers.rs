@@ -29,6 +29,8 @@ struct Peer {
     number: u64,
     node: Option<i32>,
     mailbox: mpsc::Sender<Message>,
+    /// Its client has gone.
+    lingers: bool,
 }
 
 #[derive(Debug, Default)]
@@ -65,9 +67,32 @@ impl Peers {
     ) -> Option<ClientKey> {
         let mut state = self.state();
         let gone = leave(&mut state, number);
-        state.connections.entry(client.clone()).or_default().push(Peer { number, node, mailbox: mailbox.clone() });
+        let peer = Peer { number, node, mailbox: mailbox.clone(), lingers: false };
+        state.connections.entry(client.clone()).or_default().push(peer);
         state.by_number.insert(number, client);
         gone
+    }
+
+    /// The connection's client has gone; the broker's side is still needed.
+    pub fn lingers(&self, number: u64) {
+        let state = &mut *self.state();
+        let peers = state.by_number.get(&number).and_then(|client| state.connections.get_mut(client));
+        if let Some(peer) = peers.and_then(|p| p.iter_mut().find(|p| p.number == number)) {
+            peer.lingers = true;
+        }
+        if let Some(peers) = state.by_number.get(&number).and_then(|client| state.connections.get(client)) {
+            tell_the_rest(peers, number);
+        }
+    }
+
+    /// How many connections have `client` at their other end; those that linger do not.
+    pub fn live(&self, client: &ClientKey) -> usize {
+        self.state().connections.get(client).map_or(0, |peers| peers.iter().filter(|p| !p.lingers).count())
+    }
+
+    /// Whether `client` has other connections than this one, those that linger included.
+    pub fn has_others(&self, client: &ClientKey, number: u64) -> bool {
+        self.state().connections.get(client).is_some_and(|p| p.iter().any(|p| p.number != number))
     }
 
     /// Gives back the client whose last connection it was, if it was.
@@ -89,7 +114,7 @@ impl Peers {
         let message = || Message::LogStarts { topic: topic.clone(), partitions: partitions.to_vec(), asker };
         peers
             .iter()
-            .filter(|p| p.node == Some(node) && p.number != asker)
+            .filter(|p| p.node == Some(node) && p.number != asker && !p.lingers)
             .any(|p| p.mailbox.try_send(message()).is_ok())
     }
 
@@ -140,6 +165,7 @@ fn leave(state: &mut State, number: u64) -> Option<ClientKey> {
     let peers = state.connections.get_mut(&client)?;
     peers.retain(|p| p.number != number);
     if !peers.is_empty() {
+        tell_the_rest(peers, number);
         return None;
     }
     // What comes next under this name may be another app.
@@ -148,4 +174,35 @@ fn leave(state: &mut State, number: u64) -> Option<ClientKey> {
         state.joined.retain(|c| *c != client);
     }
     Some(client)
+}
+
+/// Where nobody is at the other end any more, what lingers may want to know.
+fn tell_the_rest(peers: &[Peer], number: u64) {
+    if peers.iter().all(|p| p.lingers) {
+        for peer in peers.iter().filter(|p| p.number != number) {
+            let _ = peer.mailbox.try_send(Message::Wake);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_lingers_is_another_and_not_live() {
+        let peers = Peers::default();
+        let client = ClientKey { client_id: "app".into(), peer: IpAddr::from([127, 0, 0, 1]) };
+        let (mailbox, _told) = mpsc::channel(4);
+        for number in [1, 2] {
+            peers.enter(number, client.clone(), Some(1), &mailbox);
+        }
+        peers.lingers(1);
+        peers.lingers(2);
+        // The one that carries the group may still have to deliver what the client had handled.
+        assert!(peers.has_others(&client, 2));
+        assert_eq!(peers.live(&client), 0);
+        peers.leave(1);
+        assert!(!peers.has_others(&client, 2));
+    }
 }

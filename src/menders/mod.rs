@@ -1,6 +1,7 @@
 //! The rooms: one folder for each mender. They know `mend`, `store` and `wire`, and not each other.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::{IntCounterVec, Registry};
 
@@ -9,11 +10,18 @@ use crate::mend::Mender;
 use crate::store::checkpoints::Checkpoints;
 use crate::telemetry::metrics::Family;
 
+pub mod commit_buffer;
 pub mod offset_reset;
 pub mod partition_discovery;
 
 /// All menders, in the order in which they see a message.
-pub fn all(config: &Config, registry: &Registry, checkpoints: Checkpoints) -> Vec<Arc<dyn Mender>> {
+pub fn all(
+    config: &Config,
+    registry: &Registry,
+    checkpoints: Checkpoints,
+    kept: commit_buffer::Kept,
+    now: Instant,
+) -> Vec<Arc<dyn Mender>> {
     let repairs: IntCounterVec = Family::counter(
         registry,
         "repairs_total",
@@ -21,6 +29,8 @@ pub fn all(config: &Config, registry: &Registry, checkpoints: Checkpoints) -> Ve
         &["mender", "outcome"],
     );
     vec![
+        // Before offset_reset: it must see what the broker said of committed offsets.
+        Arc::new(commit_buffer::CommitBuffer::new(config, registry, &repairs, kept, now)),
         Arc::new(offset_reset::OffsetReset::new(config, registry, &repairs, checkpoints)),
         Arc::new(partition_discovery::PartitionDiscovery::new(config, registry, &repairs)),
     ]

@@ -10,6 +10,7 @@ use prometheus::IntGauge;
 use tokio::sync::mpsc;
 
 use super::end::End;
+use super::groups::Links;
 use super::inflight::{Entry, Kind};
 use super::limits::Limits;
 use super::metrics::{ApiMetrics, SessionMetrics};
@@ -78,6 +79,7 @@ pub struct Core {
     pub(super) fetch: FetchTable,
     pub(super) login: Login,
     pub(super) queue: VecDeque<Entry>,
+    pub(super) links: Links,
     pub(super) request: RequestState,
     pub(super) response: ResponseState,
     pub(super) seq: u64,
@@ -102,7 +104,7 @@ pub struct Core {
     next_correlation: i32,
     /// When each mender wants to be woken.
     wakes: Vec<Option<Instant>>,
-    memory_wait: Option<Instant>,
+    pub(super) memory_wait: Option<Instant>,
     mailbox: mpsc::Sender<Message>,
     entered: bool,
     /// A mender was told something, or wants something sent: what is held may go on now.
@@ -111,6 +113,12 @@ pub struct Core {
     pub(super) software: Option<IntGauge>,
     /// Whole request heads seen.
     pub(super) heads: u64,
+    /// Menders have been told that kmend stops.
+    pub(super) drained: bool,
+    /// The client sends nothing any more.
+    finished: bool,
+    /// Nothing is sent any more.
+    pub(super) ended: bool,
 }
 
 impl Core {
@@ -130,6 +138,7 @@ impl Core {
             fetch: FetchTable::default(),
             login: Login::default(),
             queue: VecDeque::new(),
+            links: Links::default(),
             request: RequestState::Head,
             response: ResponseState::Head,
             seq: 0,
@@ -152,6 +161,9 @@ impl Core {
             apis: vec![None; KEYS],
             software: None,
             heads: 0,
+            drained: false,
+            finished: false,
+            ended: false,
         }
     }
 
@@ -215,6 +227,14 @@ impl Core {
         [self.hold, self.response_hold, memory].into_iter().flatten().chain(injected).chain(wakes).min()
     }
 
+    /// The client has finished sending. It may wait for answers, or be dead: to its other
+    /// connections it counts as gone.
+    pub fn finished(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.env.shared.peers.lingers(self.conn.number);
+        }
+    }
+
     /// Time has passed.
     pub fn on_time(&mut self) {
         let mut lost = Vec::new();
@@ -273,7 +293,7 @@ impl Core {
         self.apply_effects();
     }
 
-    fn call_one(
+    pub(super) fn call_one(
         &mut self,
         mender: usize,
         call: impl FnOnce(&mut dyn crate::mend::ConnMender, &mut crate::mend::Cx<'_>),
@@ -298,7 +318,7 @@ impl Core {
 
     /// Brings up to date what menders read from the connection.
     pub(super) fn refresh(&mut self) {
-        self.conn.injectable = self.joins == 0 && self.login.may_inject(self.now);
+        self.conn.injectable = !self.ended && self.joins == 0 && self.login.may_inject(self.now);
     }
 
     pub(super) fn apply_effects(&mut self) {
@@ -347,6 +367,10 @@ impl Core {
             };
             self.queue.push_back(Entry::new(kind, inject.api, inject.version, correlation, 0, self.now));
         }
+    }
+
+    pub(super) fn take_injects(&mut self) -> impl Iterator<Item = Inject> + use<> {
+        std::mem::take(&mut self.injects).into_iter()
     }
 
     pub(super) fn has_injects(&self) -> bool {

@@ -1,40 +1,46 @@
 //! Moves the bytes of one connection: one task owns both sockets.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use super::alone::Stage;
 use super::core::{Core, Env, Wait};
 use super::end::End;
 use super::nudge::Nudge;
 use super::pump::Pump;
+use super::ways::{self, Phase, Ways};
 use crate::mend::Conn;
 use crate::mend::peers::Message;
 
 /// Messages from a client's other connections that may wait.
 const MAILBOX: usize = 64;
 /// After so many rounds without a pause the task lets others run.
-const ROUNDS: usize = 64;
+pub(super) const ROUNDS: usize = 64;
 
-/// Moves bytes between `client` and `upstream` until one of them, or kmend, ends it.
-pub async fn run<C, U>(env: Arc<Env>, conn: Conn, local: IpAddr, client: C, upstream: U) -> End
+/// Moves bytes between `client` and `upstream` until one of them, or kmend, ends it; from the
+/// client's end on for as long as a mender needs the broker's side.
+pub async fn run<C, U>(env: Arc<Env>, conn: Conn, local: IpAddr, client: C, upstream: U, ways: Ways) -> End
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
+    let Ways { mut phase, place } = ways;
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let now = Instant::now();
     let mut driver = Driver {
         core: Core::new(env.clone(), conn, local, mailbox, now),
         env,
-        client,
+        client: Some(client),
+        place: Some(place),
         upstream,
         requests: Pump::default(),
         responses: Pump::default(),
@@ -44,20 +50,33 @@ where
         opened: now,
         active: now,
         paused: [false; 2],
-        closing: false,
         held: [false; 2],
         nudge: None,
+        stage: Stage::Open,
+        stop: None,
+        cut: None,
+        shut_until: now,
     };
-    poll_fn(|cx| driver.poll(cx)).await
+    let mut now = *phase.borrow_and_update();
+    loop {
+        driver.tell(now);
+        now = tokio::select! {
+            biased;
+            end = poll_fn(|cx| driver.poll(cx)) => return end,
+            next = ways::next(&mut phase) => next,
+        };
+    }
 }
 
 pub(super) struct Driver<C, U> {
     env: Arc<Env>,
-    core: Core,
-    pub(super) client: C,
+    pub(super) core: Core,
+    /// `None`: it has gone.
+    pub(super) client: Option<C>,
+    pub(super) place: Option<Box<dyn Any + Send>>,
     pub(super) upstream: U,
-    requests: Pump,
-    responses: Pump,
+    pub(super) requests: Pump,
+    pub(super) responses: Pump,
     messages: mpsc::Receiver<Message>,
     pub(super) timer: Pin<Box<Sleep>>,
     /// What the timer is set to: it is set anew only when it fires or something is due earlier.
@@ -65,12 +84,17 @@ pub(super) struct Driver<C, U> {
     opened: Instant,
     active: Instant,
     paused: [bool; 2],
-    /// The client has finished, and so have its answers: the write side upstream is being shut.
-    closing: bool,
     /// A mender holds the front request, the front response.
     held: [bool; 2],
     /// A mender has closed the connection; the client has not finished yet.
     pub(super) nudge: Option<Nudge>,
+    pub(super) stage: Stage,
+    /// kmend ends: nothing goes on beyond this.
+    pub(super) stop: Option<Instant>,
+    /// When the client is cut for it.
+    cut: Option<Instant>,
+    /// How long the broker's side may take to be shut.
+    pub(super) shut_until: Instant,
 }
 
 impl<C, U> Driver<C, U>
@@ -79,11 +103,34 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if matches!(self.stage, Stage::Open) {
+            let end = ready!(self.poll_open(cx));
+            self.client_ended(end);
+        }
+        if let Stage::Lingering(_) = self.stage {
+            ready!(self.poll_lingering(cx));
+            self.core.linger_over();
+            if let Stage::Lingering(end) = std::mem::take(&mut self.stage) {
+                self.stage = Stage::Shutting(end);
+            }
+        }
+        ready!(self.poll_shutting(cx));
+        match std::mem::take(&mut self.stage) {
+            Stage::Lingering(end) | Stage::Shutting(end) => Poll::Ready(end),
+            Stage::Open => Poll::Ready(End::Shutdown),
+        }
+    }
+
+    /// Until the client's side has ended, or the broker's.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.cut.is_some_and(|at| at <= Instant::now()) {
+            return Poll::Ready(End::Shutdown);
+        }
         if self.nudge.is_some() {
             return self.poll_nudge(cx);
         }
         match self.rounds(cx) {
-            Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(self.core.explain(end)),
+            Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
             Ok(Poll::Pending) => Poll::Pending,
         }
     }
@@ -91,17 +138,11 @@ where
     fn rounds(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
         self.core.begin(Instant::now());
         for _ in 0..ROUNDS {
-            let mut moved = false;
-            while let Poll::Ready(Some(message)) = self.messages.poll_recv(cx) {
-                // What is told in answer is newer than the question.
-                self.core.begin(Instant::now());
-                self.core.on_message(message);
-                moved = true;
-            }
+            let mut moved = self.read_mail(cx);
             moved |= self.poll_requests(cx)?;
             moved |= self.poll_responses(cx)?;
             moved |= self.core.take_stirred();
-            if let Poll::Ready(end) = self.poll_ends(cx)? {
+            if let Some(end) = self.ends() {
                 return Ok(Poll::Ready(end));
             }
             self.core.note_quiet(&self.requests, &self.responses);
@@ -135,7 +176,10 @@ where
         if paused || wait == Wait::Held || wait == Wait::Memory || self.requests.eof {
             return Ok(before && !paused);
         }
-        match self.requests.poll_fill(&mut self.client, cx).map_err(End::ClientIo)? {
+        let Some(client) = &mut self.client else {
+            return Ok(false);
+        };
+        match self.requests.poll_fill(client, cx).map_err(End::ClientIo)? {
             Poll::Pending => Ok(before),
             Poll::Ready(n) => {
                 self.env.metrics.request_bytes.inc_by(n as u64);
@@ -149,7 +193,10 @@ where
         let wait = self.core.responses(&mut self.responses)?;
         self.held[1] = wait == Wait::Held;
         let before = self.responses.has_output();
-        let drained = self.responses.poll_drain(&mut self.client, cx).map_err(End::ClientIo)?;
+        let Some(client) = &mut self.client else {
+            return Ok(false);
+        };
+        let drained = self.responses.poll_drain(client, cx).map_err(End::ClientIo)?;
         self.env.metrics.response_bytes.inc_by(self.responses.take_written());
         let paused = drained.is_pending();
         self.pause(1, paused);
@@ -168,22 +215,20 @@ where
     /// Half-closed sides are drained, not cut: a client that has finished still gets its answers.
     /// One that has broken off in the middle of a frame is let go, as a broker does: the answer to
     /// half a request never comes.
-    fn poll_ends(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+    fn ends(&mut self) -> Option<End> {
         if self.responses.eof && !self.responses.has_output() && !self.held[1] {
-            return Ok(Poll::Ready(End::UpstreamClosed));
+            return Some(End::UpstreamClosed);
+        }
+        if self.requests.eof {
+            self.core.finished();
+        }
+        if self.requests.eof && self.core.drained {
+            // It waits for its answers, perhaps in vain: the way out does not wait for it.
+            self.place = None;
         }
         let sent = self.requests.eof && !self.requests.has_output() && !self.held[0];
         let answered = !self.core.owes_client() && !self.responses.has_output();
-        if sent && (answered || self.core.is_mid_request()) {
-            self.closing = true;
-        }
-        if self.closing {
-            return match Pin::new(&mut self.upstream).poll_shutdown(cx) {
-                Poll::Pending => Ok(Poll::Pending),
-                Poll::Ready(_) => Ok(Poll::Ready(End::ClientClosed)),
-            };
-        }
-        Ok(Poll::Pending)
+        (sent && (answered || self.core.is_mid_request())).then_some(End::ClientClosed)
     }
 
     /// Whether something was due.
@@ -200,6 +245,9 @@ where
         let mut due = self.active + self.core.limits().idle_timeout;
         if due <= now {
             due = now + self.core.limits().idle_timeout;
+        }
+        if let Some(at) = self.cut {
+            due = due.min(at);
         }
         if !self.core.has_spoken() {
             due = due.min(self.opened + self.core.limits().handshake_timeout);
@@ -227,7 +275,34 @@ where
 }
 
 impl<C, U> Driver<C, U> {
-    fn pause(&mut self, side: usize, paused: bool) {
+    /// How far the way out has been taken.
+    fn tell(&mut self, phase: Phase) {
+        if phase != Phase::Running {
+            self.core.begin(Instant::now());
+            self.core.drain();
+        }
+        if let Phase::Ending { until } = phase {
+            self.stop = Some(until);
+            // A client that has finished may still get what it is owed, while there is time after that.
+            let now = Instant::now();
+            let patience = if self.requests.eof { until.saturating_duration_since(now) / 2 } else { Duration::ZERO };
+            self.cut = Some(now + patience);
+        }
+    }
+
+    /// Hands messages on; whether there were any.
+    pub(super) fn read_mail(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Poll::Ready(Some(message)) = self.messages.poll_recv(cx) {
+            // What is told in answer is newer than the question.
+            self.core.begin(Instant::now());
+            self.core.on_message(message);
+            any = true;
+        }
+        any
+    }
+
+    pub(super) fn pause(&mut self, side: usize, paused: bool) {
         let gauge =
             if side == 0 { &self.env.metrics.client_reads_paused } else { &self.env.metrics.upstream_reads_paused };
         if let Some(was) = self.paused.get_mut(side)

@@ -1,75 +1,197 @@
-//! Who is a member of which group: learnt from the frames that pass whole (rule M8).
+//! Who is a member of which group: learnt from the frames that pass whole (rule M8). A request
+//! counts once it goes upstream, a response as the broker wrote it, before a mender sees it.
+
+mod links;
+mod read;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::core::Core;
 use super::response::Head;
+use crate::mend::groups::{Beat, Terms, Who};
 use crate::mend::{ClientKey, Joined};
 use crate::wire::api::ApiKey;
-use crate::wire::codec::entry;
 use crate::wire::head::RequestHead;
-use crate::wire::layout::{self, mark};
-use crate::wire::walk::{self, Mark, Visitor};
+use crate::wire::layout;
+use crate::wire::walk;
+pub(super) use links::Links;
+use read::{Said, Told};
 
-/// What a JoinGroup request says that its response does not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Joining {
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const MEMBER_ID_REQUIRED: i16 = 79;
+
+/// What a request of a group's member says that its response does not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupRequest {
     group: Arc<str>,
+    /// Empty: it has none yet.
+    member: Arc<str>,
+    /// Or the member's epoch.
+    generation: i32,
+    instance: Option<Arc<str>>,
     protocol_type: Arc<str>,
+    protocol: Arc<str>,
+    /// Milliseconds; negative: not told, or unchanged.
+    session_timeout: i32,
+    rebalance_timeout: i32,
+    /// SyncGroup: it brings the others' assignments.
+    leads: bool,
+    /// JoinGroup: the id that the same consumer had before.
+    previous: Option<Arc<str>>,
 }
 
 impl Core {
     /// A whole request goes upstream; it is the newest in the queue.
     pub(super) fn group_request(&mut self, head: &RequestHead, frame: &mut [u8]) {
-        if !matches!(head.api, ApiKey::JOIN_GROUP | ApiKey::CONSUMER_GROUP_HEARTBEAT | ApiKey::LEAVE_GROUP) {
-            return;
-        }
-        let mut said = Said::default();
+        let is_answered = match head.api {
+            ApiKey::LEAVE_GROUP => false,
+            ApiKey::JOIN_GROUP
+            | ApiKey::SYNC_GROUP
+            | ApiKey::HEARTBEAT
+            | ApiKey::OFFSET_COMMIT
+            | ApiKey::CONSUMER_GROUP_HEARTBEAT => true,
+            _ => return,
+        };
         let Some(layout) = layout::request(head.api, head.version) else {
             return;
         };
-        if walk::whole(layout, frame, head.body, &mut said).is_err() || said.group.is_empty() {
+        let mut said = Said::default();
+        if walk::whole(layout, frame, head.body, &mut said).is_err() || said.request.group.is_empty() {
             return;
         }
+        let Said { mut request, members } = said;
         let shared = &self.env.shared;
         match head.api {
             ApiKey::LEAVE_GROUP => {
-                for member in said.members.iter().filter(|m| !m.is_empty()) {
-                    shared.groups.left(&said.group, member);
+                for member in members.iter().filter(|m| !m.is_empty()) {
+                    shared.groups.left(&request.group, member);
                 }
             }
             ApiKey::JOIN_GROUP => {
-                if *said.protocol_type == *"consumer" {
-                    shared.peers.join(&self.conn.client(), &said.group);
+                if *request.protocol_type == *"consumer" {
+                    shared.peers.join(&self.conn.client(), &request.group);
                 }
-                if let Some(entry) = self.queue.back_mut() {
-                    entry.joining = Some(Joining { group: said.group, protocol_type: said.protocol_type });
+                request.previous = self.links.joins(&request.group, &request.member);
+            }
+            ApiKey::CONSUMER_GROUP_HEARTBEAT => {
+                // Of KIP-848 there are only consumers.
+                shared.peers.join(&self.conn.client(), &request.group);
+                // A static member that goes for a while has epoch -2.
+                if request.generation == -1 {
+                    shared.groups.left(&request.group, &request.member);
                 }
             }
-            // Of KIP-848 there are only consumers.
-            _ => shared.peers.join(&self.conn.client(), &said.group),
+            _ => {}
+        }
+        if let (true, Some(entry)) = (is_answered, self.queue.back_mut()) {
+            entry.group = Some(Box::new(request));
         }
     }
 
-    /// A whole response is about to go to the client.
+    /// A whole response has come; no mender has seen it. Of what comes again later nothing is taken.
     pub(super) fn group_response(&mut self, head: Head, frame: &mut [u8]) {
-        let Some(Joining { group, protocol_type }) = self.queue.front_mut().and_then(|e| e.joining.take()) else {
+        let Some(asked) = self.queue.front_mut().and_then(|e| e.group.take()) else {
             return;
         };
-        let mut told = Told { error: -1, protocol_type, ..Told::default() };
         let Some(layout) = layout::response(head.api, head.version) else {
             return;
         };
-        if walk::whole(layout, frame, head.body, &mut told).is_err() || told.error != 0 || told.member.is_empty() {
+        let mut told = Told::default();
+        if walk::whole(layout, frame, head.body, &mut told).is_err() {
             return;
         }
-        let joined = Joined {
-            generation: told.generation,
-            is_leader: told.leader == told.member,
-            protocol_type: told.protocol_type,
-            protocol: told.protocol,
+        let client = self.conn.client();
+        let who = Who { client: &client, group: &asked.group, member: &asked.member, now: self.now };
+        match head.api {
+            ApiKey::JOIN_GROUP => self.joined(&who, &asked, told),
+            ApiKey::SYNC_GROUP if told.error == 0 && !who.member.is_empty() => self.synced(&who, &asked, told, frame),
+            // It asks for a new id next, as after a JoinGroup that was answered so.
+            ApiKey::SYNC_GROUP if told.error == UNKNOWN_MEMBER_ID && !who.member.is_empty() => {
+                self.env.shared.groups.forgotten(who.group, who.member);
+                self.links.forgotten(&asked.group, &asked.member);
+            }
+            ApiKey::HEARTBEAT if told.error == 0 => self.heard(&who, &asked),
+            ApiKey::OFFSET_COMMIT if told.accepted => self.heard(&who, &asked),
+            ApiKey::CONSUMER_GROUP_HEARTBEAT if told.error == 0 => self.beat(&who, &asked, told),
+            _ => {}
+        }
+    }
+
+    fn joined(&mut self, who: &Who<'_>, asked: &GroupRequest, told: Told) {
+        let groups = &self.env.shared.groups;
+        match told.error {
+            0 if !told.member.is_empty() => {
+                self.links.joined(who.group, &told.member);
+                let joined = Joined {
+                    generation: told.generation,
+                    is_leader: told.leader == told.member,
+                    protocol_type: told.protocol_type.unwrap_or_else(|| asked.protocol_type.clone()),
+                    protocol: told.protocol,
+                };
+                let session_timeout = millis(asked.session_timeout).unwrap_or_default();
+                let terms = Terms {
+                    instance: asked.instance.clone(),
+                    previous: asked.previous.clone(),
+                    session_timeout,
+                    // Version 0 has one timeout for both.
+                    rebalance_timeout: millis(asked.rebalance_timeout).unwrap_or(session_timeout),
+                };
+                groups.joined(&Who { member: &told.member, ..*who }, joined, terms);
+            }
+            UNKNOWN_MEMBER_ID if !who.member.is_empty() => {
+                groups.forgotten(who.group, who.member);
+                self.links.forgotten(&asked.group, &asked.member);
+            }
+            MEMBER_ID_REQUIRED if !told.member.is_empty() => {
+                if let Some(old) = &asked.previous {
+                    self.links.named(&asked.group, &told.member, old);
+                }
+            }
+            // It will ask again.
+            _ if who.member.is_empty() => {
+                if let Some(old) = &asked.previous {
+                    self.links.forgotten(&asked.group, old);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn synced(&self, who: &Who<'_>, asked: &GroupRequest, told: Told, frame: &[u8]) {
+        let groups = &self.env.shared.groups;
+        let known = || groups.member(who.group, who.member).map(|m| m.joined.protocol_type);
+        let said = told.protocol_type.or_else(|| Some(asked.protocol_type.clone()).filter(|t| !t.is_empty()));
+        let protocol_type = said.or_else(known).unwrap_or_default();
+        // Others than consumers have bytes of their own there.
+        let assignment =
+            if *protocol_type == *"consumer" { frame.get(told.assignment).and_then(read::assignment) } else { None };
+        let protocol = if told.protocol.is_empty() { asked.protocol.clone() } else { told.protocol };
+        let said = Joined { generation: asked.generation, is_leader: asked.leads, protocol_type, protocol };
+        groups.synced(who, said, asked.instance.clone(), assignment);
+    }
+
+    /// Commits without a generation are no member's.
+    fn heard(&self, who: &Who<'_>, asked: &GroupRequest) {
+        if !who.member.is_empty() && asked.generation >= 0 {
+            self.env.shared.groups.heard(who, asked.generation, asked.instance.clone());
+        }
+    }
+
+    fn beat(&self, who: &Who<'_>, asked: &GroupRequest, told: Told) {
+        let member = if told.member.is_empty() { who.member } else { &told.member };
+        // It left, or goes for a while.
+        if member.is_empty() || asked.generation < 0 || told.generation < 0 {
+            return;
+        }
+        let beat = Beat {
+            epoch: told.generation,
+            joins: asked.generation == 0,
+            instance: asked.instance.clone(),
+            rebalance_timeout: millis(asked.rebalance_timeout),
+            assignment: told.assigned,
         };
-        self.env.shared.groups.joined(&self.conn.client(), &group, &told.member, joined);
+        self.env.shared.groups.beat(&Who { member, ..*who }, beat);
     }
 
     /// A client's last connection has gone.
@@ -80,55 +202,6 @@ impl Core {
     }
 }
 
-fn text(value: Option<&[u8]>) -> Arc<str> {
-    String::from_utf8_lossy(value.unwrap_or_default()).into()
-}
-
-#[derive(Default)]
-struct Said {
-    group: Arc<str>,
-    protocol_type: Arc<str>,
-    members: Vec<Arc<str>>,
-}
-
-impl Visitor for Said {
-    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
-        match mark {
-            mark::GROUP => self.group = text(value),
-            mark::PROTOCOL_TYPE => self.protocol_type = text(value),
-            mark::MEMBER => self.members.push(text(value)),
-            _ => {}
-        }
-    }
-}
-
-#[derive(Default)]
-struct Told {
-    error: i16,
-    generation: i32,
-    protocol_type: Arc<str>,
-    protocol: Arc<str>,
-    leader: Arc<str>,
-    member: Arc<str>,
-}
-
-impl Visitor for Told {
-    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
-        match mark {
-            // Null where there is none: then the request's stands.
-            mark::PROTOCOL_TYPE if value.is_some() => self.protocol_type = text(value),
-            mark::PROTOCOL => self.protocol = text(value),
-            mark::LEADER => self.leader = text(value),
-            mark::MEMBER => self.member = text(value),
-            _ => {}
-        }
-    }
-
-    fn fixed(&mut self, mark: Mark, _at: usize, bytes: &mut [u8]) {
-        match mark {
-            mark::ERROR => self.error = entry::int16(bytes),
-            mark::GENERATION => self.generation = entry::int32(bytes),
-            _ => {}
-        }
-    }
+fn millis(ms: i32) -> Option<Duration> {
+    u64::try_from(ms).ok().map(Duration::from_millis)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::groups::Joining;
+use super::groups::GroupRequest;
 use crate::mend::FetchRequest;
 use crate::wire::api::ApiKey;
 
@@ -30,8 +30,8 @@ pub struct Entry {
     pub sent: Instant,
     /// What a Fetch response is read against.
     pub fetch: Option<FetchRequest>,
-    /// What a JoinGroup response is read against.
-    pub joining: Option<Joining>,
+    /// What the response to a group's member is read against, once.
+    pub group: Option<Box<GroupRequest>>,
     /// The menders' time on the way back is counted from here.
     pub answered: Option<Instant>,
 }
@@ -47,7 +47,7 @@ impl Entry {
             arrived: now,
             sent: now,
             fetch: None,
-            joining: None,
+            group: None,
             answered: None,
         }
     }

@@ -14,6 +14,7 @@
 //!
 //! Back-pressure: a direction reads only when everything that it has read before is written.
 
+mod alone;
 pub mod core;
 pub mod driver;
 pub mod end;
@@ -22,6 +23,7 @@ mod gather;
 mod groups;
 pub mod inflight;
 pub mod limits;
+mod linger;
 pub mod metrics;
 mod nudge;
 mod produce;
@@ -32,5 +34,6 @@ mod response;
 pub mod sasl;
 mod scan;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+pub mod ways;
 pub mod window;

@@ -41,8 +41,11 @@ where
     /// Nothing is forwarded any more, in either direction.
     pub(super) fn poll_nudge(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let nudge = self.nudge.get_or_insert_default();
+        let Some(client) = &mut self.client else {
+            return Poll::Ready(End::Nudged { late: nudge.late });
+        };
         if !nudge.shut {
-            nudge.shut = Pin::new(&mut self.client).poll_shutdown(cx).is_ready();
+            nudge.shut = Pin::new(&mut *client).poll_shutdown(cx).is_ready();
         }
         let mut scratch = [0; 1024];
         for read in 0.. {
@@ -54,7 +57,7 @@ where
                 break;
             }
             let mut buf = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.client).poll_read(cx, &mut buf) {
+            match Pin::new(&mut *client).poll_read(cx, &mut buf) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => nudge.late = true,
                 Poll::Ready(_) => nudge.finished = true,
@@ -65,10 +68,6 @@ where
         if !over && !done {
             return Poll::Pending;
         }
-        let late = nudge.late;
-        match Pin::new(&mut self.upstream).poll_shutdown(cx) {
-            Poll::Pending if !over => Poll::Pending,
-            _ => Poll::Ready(End::Nudged { late }),
-        }
+        Poll::Ready(End::Nudged { late: nudge.late })
     }
 }

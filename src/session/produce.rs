@@ -92,7 +92,14 @@ impl Core {
         };
         let (walker, request, scan) = &mut *state;
         let mut visitor = ProduceVisitor { scan, core: self, each: Each::Tell(request) };
-        let progress = walker.step(pump.window.undecided_mut(), &mut visitor).map_err(bad("Produce"))?;
+        let progress = match walker.step(pump.window.undecided_mut(), &mut visitor) {
+            Ok(progress) => progress,
+            Err(why) => {
+                // Upstream it stays in the middle of a frame.
+                self.request = RequestState::Produce(state);
+                return Err(bad("Produce")(why));
+            }
+        };
         self.apply_effects();
         pump.window.approve(progress.consumed);
         if let Some(need) = progress.need {

@@ -44,6 +44,22 @@ impl Pump {
         self.window.discard(n);
     }
 
+    /// Drops what has been read and not been decided upon.
+    pub fn drop_undecided(&mut self) {
+        let undecided = self.window.undecided().len();
+        self.replace(undecided, &[]);
+    }
+
+    /// Drops what is to be written: nobody is there to read it.
+    pub fn drop_output(&mut self) {
+        let output = self.window.output().len();
+        self.window.wrote(output);
+        self.side = Vec::new();
+        self.side_at = 0;
+        self.unflushed = false;
+        self.rest();
+    }
+
     pub fn has_output(&self) -> bool {
         self.side_at < self.side.len() || !self.window.output().is_empty()
     }
@@ -90,11 +106,15 @@ impl Pump {
             ready!(Pin::new(io).poll_flush(cx))?;
             self.unflushed = false;
         }
+        self.rest();
+        Poll::Ready(Ok(()))
+    }
+
+    fn rest(&mut self) {
         self.window.rest();
         if self.window.capacity() <= WINDOW {
             self.reserved = None;
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Reads once. `Ok(0)`: the sender has finished.

@@ -264,7 +264,7 @@ impl Core {
             self.hold_spent = true;
             self.hold = None;
             self.env.metrics.holds_expired.inc();
-            self.call_all(|m, cx| m.fetch_hold_expired(cx));
+            self.call_all(|m, cx| m.hold_expired(cx));
         }
         self.hold_spent
     }
@@ -321,7 +321,14 @@ impl Core {
         };
         let (walker, request, state) = &mut *scan;
         let bytes = pump.window.undecided_mut();
-        let progress = walker.step(bytes, &mut state.visitor(self, request)).map_err(bad("Fetch"))?;
+        let progress = match walker.step(bytes, &mut state.visitor(self, request)) {
+            Ok(progress) => progress,
+            Err(why) => {
+                // Upstream it stays in the middle of a frame.
+                self.request = RequestState::Fetch(scan);
+                return Err(bad("Fetch")(why));
+            }
+        };
         self.apply_effects();
         pump.window.approve(progress.consumed);
         match progress.need {

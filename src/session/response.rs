@@ -309,16 +309,19 @@ impl Core {
             self.env.metrics.holds_expired.inc();
         }
         let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
+        self.group_response(head, frame);
         self.refresh();
         let around = around!(self);
         let verdict = self.chain.verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));
         self.apply_effects();
-        if let (Verdict::Hold(until), false) = (verdict, expired) {
-            self.response_hold = Some(self.response_hold.map_or(until, |h| h.min(until)));
+        if let (Verdict::Hold(until), false) = (&verdict, expired) {
+            self.response_hold = Some(self.response_hold.map_or(*until, |h| h.min(*until)));
             return Ok(Some(Wait::Held));
         }
-        self.group_response(head, pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default());
-        pump.window.approve(head.total);
+        match verdict {
+            Verdict::Answer(answer) => pump.replace(head.total, &answer),
+            _ => pump.window.approve(head.total),
+        }
         Ok(self.response_done())
     }
 
@@ -328,12 +331,26 @@ impl Core {
             return Ok(Some(wait));
         }
         let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
+        if head.api == ApiKey::DESCRIBE_CLUSTER {
+            let mut found = Addresses::new(head.api, head.version);
+            if walk::whole(layout, frame, head.body, &mut found).is_ok()
+                && let Some(cluster_id) = found.cluster_id.filter(|id| !id.is_empty())
+            {
+                // Empty beside an error.
+                self.learn_cluster(&cluster_id);
+            }
+        }
         let new = self.rewrite(head, layout, frame)?;
         match new {
             None => pump.window.approve(head.total),
             Some(new) => pump.replace(head.total, &new),
         }
         Ok(self.response_done())
+    }
+
+    fn learn_cluster(&self, cluster_id: &str) {
+        self.env.directory.learn_cluster(cluster_id);
+        self.env.shared.cluster.learn(cluster_id);
     }
 
     pub(super) fn rewrite(&self, head: Head, layout: Layout, frame: &mut [u8]) -> Result<Option<Vec<u8>>, End> {
@@ -359,7 +376,7 @@ impl Core {
             }
         };
         if let Some(cluster_id) = &found.cluster_id {
-            self.env.directory.learn_cluster(cluster_id);
+            self.learn_cluster(cluster_id);
         }
         let splices = found.splices(|node| advertise(&*self.env.directory, node, self.local))?;
         if splices.is_empty() {

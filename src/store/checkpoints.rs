@@ -1,13 +1,13 @@
 //! The repairs that were made, and how to go back (rule A9).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
 use super::log::{self, Log};
+use super::{StoreError, dir};
 
 /// The file's name in the state folder.
 pub const FILE: &str = "checkpoints.log";
@@ -87,15 +87,9 @@ impl Checkpoints {
 
 /// All repairs that a state folder (or, without one there, the folders below it) remembers, oldest
 /// first. Needs no lock: it may be asked while kmend runs.
-pub fn read(dir: &Path) -> Result<Vec<Checkpoint>, StoreError> {
-    let mut files: Vec<PathBuf> = vec![dir.join(FILE)];
-    if !dir.join(FILE).exists()
-        && let Ok(entries) = std::fs::read_dir(dir)
-    {
-        files.extend(entries.flatten().map(|e| e.path().join(FILE)));
-    }
+pub fn read(folder: &Path) -> Result<Vec<Checkpoint>, StoreError> {
     let mut all = Vec::new();
-    for file in files {
+    for file in dir::files(folder, FILE) {
         let records = log::read(&file, KIND)?.records;
         all.extend(records.iter().filter_map(|r| serde_json::from_slice::<Checkpoint>(r).ok()));
     }

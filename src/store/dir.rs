@@ -1,15 +1,16 @@
 //! The folder that kmend keeps its state in. One kmend a folder.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::StoreError;
 
 /// The folder of a system service or a container.
+#[cfg(not(windows))]
 const SYSTEM: &str = "/var/lib/kmend";
+#[cfg(windows)]
+const SYSTEM: &str = r"C:\ProgramData\kmend";
 
 /// A folder that is this process's own for as long as the value lives.
 #[derive(Debug)]
@@ -25,10 +26,10 @@ impl StateDir {
         fs::create_dir_all(path).map_err(io)?;
         let file = path.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(io)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match lock.try_lock() {
             Ok(()) => Ok(StateDir { path: path.to_owned(), _lock: lock }),
-            Err(e) if e == rustix::io::Errno::WOULDBLOCK => Err(StoreError::Locked { path: path.to_owned() }),
-            Err(e) => Err(io(io::Error::from(e))),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(e)) => Err(io(e)),
         }
     }
 
@@ -55,8 +56,23 @@ impl StateDir {
 /// The folders that `auto` looks at, best first.
 pub fn bases() -> Vec<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    #[cfg(not(windows))]
     let user = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|h| h.join(".local/state")));
+    #[cfg(windows)]
+    let user = absolute("LOCALAPPDATA");
     std::iter::once(PathBuf::from(SYSTEM)).chain(user.map(|u| u.join("kmend"))).collect()
+}
+
+/// The files of that name in a state folder or, where it has none, in the folders in it.
+pub fn files(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let file = folder.join(name);
+    if file.exists() {
+        return vec![file];
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|e| e.path().join(name)).filter(|file| file.exists()).collect();
+    files.sort();
+    files
 }
 
 #[cfg(test)]

@@ -15,10 +15,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::os::cut;
 
 const MAGIC: &[u8; 6] = b"kmend\0";
 const FORMAT: u8 = 1;
-const HEADER: usize = 8;
+pub(super) const HEADER: usize = 8;
 const RECORD: usize = 8;
 /// No record of kmend's is near that.
 const MAX_RECORD: usize = 1 << 20;
@@ -45,16 +46,7 @@ pub fn read(path: &Path, kind: u8) -> Result<Contents, StoreError> {
         // Torn while it was made: nothing was promised yet.
         return Ok(Contents { cut: bytes.len() as u64, ..Contents::default() });
     }
-    match bytes.first_chunk::<HEADER>() {
-        Some([m @ .., k, format]) if m == MAGIC && *k == kind => {
-            if *format > FORMAT {
-                return Err(StoreError::TooNew { path: path.to_owned(), found: *format, known: FORMAT });
-            }
-        }
-        _ => {
-            return Err(StoreError::Foreign { path: path.to_owned() });
-        }
-    }
+    check_header(&bytes, path, kind, FORMAT)?;
     let mut contents = Contents { sound: HEADER as u64, ..Contents::default() };
     let mut rest = bytes.get(HEADER..).unwrap_or_default();
     while let Some((payload, behind)) = record(rest) {
@@ -83,8 +75,23 @@ fn framed(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-fn header(kind: u8) -> Vec<u8> {
-    [&MAGIC[..], &[kind, FORMAT]].concat()
+/// How every file of kmend's begins.
+pub(super) fn header(kind: u8, format: u8) -> [u8; HEADER] {
+    let [a, b, c, d, e, f] = *MAGIC;
+    [a, b, c, d, e, f, kind, format]
+}
+
+/// Whether a file (of `HEADER` bytes at least) is one of that kind, in a format that is known.
+pub(super) fn check_header(bytes: &[u8], path: &Path, kind: u8, known: u8) -> Result<(), StoreError> {
+    match bytes.first_chunk::<HEADER>() {
+        Some([m @ .., k, format]) if m == MAGIC && *k == kind => {
+            if *format > known {
+                return Err(StoreError::TooNew { path: path.to_owned(), found: *format, known });
+            }
+            Ok(())
+        }
+        _ => Err(StoreError::Foreign { path: path.to_owned() }),
+    }
 }
 
 /// A file that is open for appending.
@@ -104,11 +111,11 @@ impl Log {
         let contents = read(path, kind)?;
         let mut file = File::options().create(true).append(true).open(path).map_err(io)?;
         if contents.cut > 0 || contents.sound == 0 {
-            file.set_len(contents.sound).map_err(io)?;
+            cut(&file, path, contents.sound).map_err(io)?;
         }
         let mut bytes = contents.sound;
         if bytes == 0 {
-            file.write_all(&header(kind)).map_err(io)?;
+            file.write_all(&header(kind, FORMAT)).map_err(io)?;
             bytes = HEADER as u64;
         }
         Ok((Log { path: path.to_owned(), file, kind, bytes, max_bytes }, contents))
@@ -125,7 +132,7 @@ impl Log {
         framed(&mut out, payload);
         if let Err(e) = self.file.write_all(&out) {
             // Half a record would hide those that come later.
-            self.file.set_len(self.bytes).map_err(io)?;
+            cut(&self.file, &self.path, self.bytes).map_err(io)?;
             return Err(io(e));
         }
         self.bytes += out.len() as u64;
@@ -135,7 +142,7 @@ impl Log {
     fn drop_older_half(&mut self) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { path: self.path.clone(), source };
         let records = read(&self.path, self.kind)?.records;
-        let mut out = header(self.kind);
+        let mut out = header(self.kind, FORMAT).to_vec();
         let mut keep = self.max_bytes / 2;
         let newest = records.iter().rev().take_while(|r| {
             let size = (RECORD + r.len()) as u64;

@@ -2,7 +2,9 @@
 
 pub mod checkpoints;
 pub mod dir;
+pub mod journal;
 pub mod log;
+mod os;
 
 use std::io;
 use std::path::PathBuf;

@@ -32,10 +32,10 @@ pub enum Op {
     Blob { mark: Mark, compact: bool, peek: usize },
     /// ARRAY or COMPACT_ARRAY; no element is shorter than `min` bytes.
     Array { mark: Mark, compact: bool, min: usize, body: Vec<Op> },
+    /// A struct behind an int8 that is negative for null. Its visitor hears of an array of one.
+    Nullable { mark: Mark, body: Vec<Op> },
     /// Tagged fields; contents are skipped.
     Tags { mark: Mark },
-    /// Whatever is left: for messages of which only the front matters.
-    Rest,
 }
 
 /// What becomes of a tag's or an array's bytes.
@@ -238,12 +238,21 @@ impl Walker {
             Op::Str { mark, compact } => self.string(buf, *mark, *compact, v),
             Op::Blob { mark, compact, peek } => self.blob(buf, *mark, *compact, *peek, v),
             Op::Array { mark, compact, min, body } => self.array(buf, *mark, *compact, *min, body, v),
-            Op::Tags { mark } => self.tags(buf, *mark, v),
-            Op::Rest => {
+            Op::Nullable { mark, body } => {
+                let Some(presence) = buf.first() else {
+                    return Ok(Unit::Need(1));
+                };
+                let count = (presence.cast_signed() >= 0).then_some(1);
+                if *mark != Mark::NONE {
+                    v.array(*mark, self.at, count);
+                }
                 self.next();
-                let n = self.left();
-                self.pass(0, n)
+                if count.is_some() {
+                    self.push(Level { ops: body, pc: 0, left: 0, mark: *mark })?;
+                }
+                Ok(Unit::Took(1))
             }
+            Op::Tags { mark } => self.tags(buf, *mark, v),
         }
     }
 

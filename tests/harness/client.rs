@@ -12,7 +12,7 @@ use super::setup::{place, root};
 use super::wait::{eventually, wait_for};
 
 /// Every client. `java` is the newest one; there are also `java-consumer` (the same with KIP-848) and
-/// `java-old`.
+/// `java-old`, and `faststream-0.5.3` with its controls.
 pub const ALL: [&str; 7] = ["java", "librdkafka", "franz-go", "sarama", "aiokafka", "kafka-python", "kafkajs"];
 
 /// What an app is told: the variables of the contract.
@@ -47,6 +47,12 @@ impl Opts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Ready,
+    /// In the handler of this record, until the test wants it to end.
+    Holding {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
     Handled {
         topic: String,
         partition: i32,
@@ -201,6 +207,38 @@ impl Client {
         self
     }
 
+    /// Has the handler of the next record not end before [`Client::resume_handler`], and waits for that
+    /// record. `write` brings some: the app may have read one before the word, then it is the next.
+    pub fn hold_handler(&self, limit: Duration, mut write: impl FnMut()) {
+        let held = self.holdings().len();
+        let holds = || self.holdings().len() > held;
+        self.tell("pause-handler");
+        let began = Instant::now();
+        while !holds() && began.elapsed() < limit {
+            write();
+            eventually(Duration::from_secs(3), || holds() || !self.alive());
+        }
+        self.wait("a held handler", Duration::from_secs(1), |_| holds());
+    }
+
+    pub fn resume_handler(&self) {
+        self.tell("resume-handler");
+    }
+
+    /// The records whose handlers were held, in order: partition and offset.
+    pub fn holdings(&self) -> Vec<(i32, i64)> {
+        let pick = |e: &Event| match e {
+            Event::Holding { partition, offset, .. } => Some((*partition, *offset)),
+            _ => None,
+        };
+        self.lock().iter().filter_map(|(_, e)| pick(e)).collect()
+    }
+
+    /// How many commits of its own the app has reported.
+    pub fn commits(&self) -> usize {
+        self.lock().iter().filter(|(_, e)| matches!(e, Event::Committed { .. })).count()
+    }
+
     /// Waits until `offset` of a partition has been handled.
     #[track_caller]
     pub fn wait_handled(&self, topic: &str, partition: i32, offset: i64, limit: Duration) {
@@ -302,6 +340,7 @@ fn event(line: &str) -> Event {
         (Some("CLOSED"), _) => Event::Closed,
         (Some("ERR"), _) => Event::Err(rest()),
         (Some("DIED"), _) => Event::Died(rest()),
+        (Some("HOLDING"), Some((topic, partition, offset))) => Event::Holding { topic, partition, offset },
         (Some("HANDLED"), Some((topic, partition, offset))) => {
             Event::Handled { topic, partition, offset, key: words.get(4).copied().unwrap_or("").to_owned() }
         }
@@ -328,6 +367,11 @@ fn command(name: &str) -> Vec<String> {
         }
         "librdkafka" | "aiokafka" | "kafka-python" => {
             vec![at("venv/bin/python"), "-u".into(), source("app.py")]
+        }
+        // One app for all its versions.
+        name if name.starts_with("faststream-") => {
+            let app = root().join("tests/clients/faststream/app.py").display().to_string();
+            vec![at("venv/bin/python"), "-u".into(), app]
         }
         "franz-go" | "sarama" => vec![at("app")],
         "kafkajs" => vec![at("node"), at("app.js")],

@@ -14,12 +14,14 @@ pub mod ports;
 pub mod reaper;
 pub mod setup;
 pub mod tap;
+pub mod together;
 pub mod wait;
 
 pub use admin::Admin;
-pub use client::{Client, Opts};
+pub use client::{ALL as ALL_CLIENTS, Client, Opts};
 pub use kafka::{ClusterSpec, Kafka};
 pub use kmend::Kmend;
+pub use together::{Together, caught, once};
 pub use wait::{eventually, slot, wait_for};
 
 use std::sync::atomic::{AtomicU32, Ordering};

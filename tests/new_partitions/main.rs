@@ -32,13 +32,12 @@ mod shared;
 mod spread;
 mod truth;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, Once, OnceLock};
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
 use growth::Role::{Consumer, Producer};
 use growth::{Cell, Row};
-use harness::{ClusterSpec, Kafka, Kmend};
+use harness::{ClusterSpec, Kafka, Kmend, Together, once};
 use serde_json::json;
 
 /// One broker for what needs nothing special.
@@ -78,50 +77,6 @@ fn kmend(upstream: &[String], mode: &str, interval: u64) -> Kmend {
 fn limit(client: &str, role: growth::Role, interval: u64) -> Duration {
     let extra = if client == "franz-go" && role == Producer { 5 } else { 0 };
     Duration::from_secs(2 * interval + 2 + extra)
-}
-
-/// Runs something once for many tests: where it panics, each of them fails with its words.
-fn once<T: Clone>(cell: &OnceLock<Result<T, String>>, run: impl FnOnce() -> T) -> T {
-    cell.get_or_init(|| caught(run)).clone().unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|e| {
-        let text = e.downcast_ref::<String>().cloned();
-        text.or_else(|| e.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()
-    })
-}
-
-/// Stories that are mostly waiting, told side by side, once: each under the name of its test.
-pub struct Together(OnceLock<Vec<(&'static str, Result<(), String>)>>);
-
-impl Together {
-    #[allow(clippy::new_without_default)] // a static's value
-    pub const fn new() -> Together {
-        Together(OnceLock::new())
-    }
-
-    /// Tells all of them where that has not been done; fails where the one named so did.
-    pub fn tell(&self, name: &str, stories: &[(&'static str, fn())]) {
-        let all = self.0.get_or_init(|| {
-            let _slot = harness::slot();
-            let done = Mutex::new(Vec::new());
-            std::thread::scope(|threads| {
-                for (name, story) in stories {
-                    let done = &done;
-                    threads.spawn(move || {
-                        let result = caught(story);
-                        done.lock().unwrap_or_else(|e| e.into_inner()).push((*name, result));
-                    });
-                }
-            });
-            done.into_inner().unwrap_or_else(|e| e.into_inner())
-        });
-        let (_, result) = all.iter().find(|(n, _)| *n == name).expect("a story of that name");
-        if let Err(text) = result {
-            panic!("{text}");
-        }
-    }
 }
 
 /// Every client in both roles; all of them run side by side, each behind a kmend of its own.

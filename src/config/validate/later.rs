@@ -22,13 +22,10 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
 
 pub(super) fn notes(config: &Config) -> Vec<String> {
     let menders = &config.menders;
-    let modes =
-        [("commit_buffer", menders.commit_buffer.mode), ("assignment_watchdog", menders.assignment_watchdog.mode)];
-    let mut notes: Vec<_> = modes
-        .into_iter()
-        .filter(|(_, mode)| *mode != Mode::Off)
-        .map(|(mender, _)| format!("menders.{mender} has no effect: this mender is not in this version"))
-        .collect();
+    let mut notes = Vec::new();
+    if menders.assignment_watchdog.mode != Mode::Off {
+        notes.push("menders.assignment_watchdog has no effect: this mender is not in this version".to_owned());
+    }
     let sasl = &config.upstream.sasl;
     if sasl.mechanism.is_none() && (sasl.username.is_some() || sasl.password_file.is_some()) {
         notes.push("upstream.sasl has no effect in this version".to_owned());

@@ -81,8 +81,10 @@ fn patterns(config: &Config, findings: &mut Findings<'_>) {
     check_patterns(findings, "partition_discovery", "topics", discovery.topics.keys());
     check_patterns(findings, "partition_discovery", "groups", discovery.groups.keys());
     check_patterns(findings, "partition_discovery", "clients", discovery.clients.keys());
-    let groups = menders.commit_buffer.groups.keys();
-    check_patterns(findings, "commit_buffer", "groups", groups);
+    let buffer = &menders.commit_buffer;
+    check_patterns(findings, "commit_buffer", "topics", buffer.topics.keys());
+    check_patterns(findings, "commit_buffer", "groups", buffer.groups.keys());
+    check_patterns(findings, "commit_buffer", "clients", buffer.clients.keys());
 }
 
 fn check_patterns<'a>(

@@ -154,7 +154,7 @@ impl ConnMender for OnConnection {
         Verdict::Pass
     }
 
-    fn fetch_hold_expired(&mut self, cx: &mut Cx<'_>) {
+    fn hold_expired(&mut self, cx: &mut Cx<'_>) {
         for chase in self.chases.values_mut().filter(|c| c.is_open()) {
             chase.give_up(cx.now);
             self.shared.metrics.outcome(Outcome::Unknown);

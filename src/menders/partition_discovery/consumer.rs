@@ -190,7 +190,7 @@ impl OnConnection {
             return;
         }
         let member = cx.shared.groups.member(&beat.group, &beat.member);
-        if member.is_some_and(|m| !m.joined.is_leader) {
+        if member.is_some_and(|m| m.has_joined() && !m.joined.is_leader) {
             return;
         }
         let client = self.client(cx);

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use crate::mend::Conn;
-use crate::wire::api::ApiKey;
+pub use crate::mend::software::Fingerprint;
+use crate::mend::software::{Software, identify};
 
 /// A way to make a client refresh its metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,81 +113,15 @@ const KAFKAJS: Habits = Habits {
     patience: PATIENCE,
 };
 
-/// The newest version of each API that a client has used, over its connections: what tells those
-/// apart that announce no software (ApiVersions below 3).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Fingerprint {
-    api_versions: Option<i16>,
-    metadata: Option<i16>,
-    produce: Option<i16>,
-    fetch: Option<i16>,
-    join: Option<i16>,
-}
-
-impl Fingerprint {
-    pub fn see(&mut self, conn: &Conn) {
-        self.api_versions = self.api_versions.max(conn.used(ApiKey::API_VERSIONS));
-        self.metadata = self.metadata.max(conn.used(ApiKey::METADATA));
-        self.produce = self.produce.max(conn.used(ApiKey::PRODUCE));
-        self.fetch = self.fetch.max(conn.used(ApiKey::FETCH));
-        self.join = self.join.max(conn.used(ApiKey::JOIN_GROUP));
-    }
-}
-
-/// The habits of the software that calls itself `name` in ApiVersions, or of what looks like it.
+/// What is known of a client's software. `None`: it is observed only.
 pub fn habits(name: Option<&str>, looks: &Fingerprint) -> Option<&'static Habits> {
-    let Some(name) = name else {
-        return by_looks(looks);
-    };
-    // librdkafka's bindings put their own names before or behind it.
-    let known = [
-        ("apache-kafka-java", &JAVA),
-        ("librdkafka", &LIBRDKAFKA),
-        ("confluent-kafka-", &LIBRDKAFKA),
-        ("node-rdkafka", &LIBRDKAFKA),
-        ("kgo", &FRANZ_GO),
-        ("franz-go", &FRANZ_GO),
-        ("sarama", &SARAMA),
-        ("kafka-python", &KAFKA_PYTHON),
-        ("aiokafka", &AIOKAFKA),
-        ("kafkajs", &KAFKAJS),
-    ];
-    known.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, habits)| habits)
-}
-
-/// What kafkajs 2.x and aiokafka 0.1x send, and nobody else that was measured.
-fn by_looks(looks: &Fingerprint) -> Option<&'static Habits> {
-    let only = |seen: Option<i16>, version: i16| seen.is_none_or(|v| v == version);
-    if !only(looks.produce, 7) || !only(looks.fetch, 11) || !only(looks.join, 5) {
-        return None;
-    }
-    match (looks.api_versions, looks.metadata) {
-        (Some(2), Some(6)) => Some(&KAFKAJS),
-        (Some(0), Some(5)) => Some(&AIOKAFKA),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_software_by_name_or_by_its_looks() {
-        let none = Fingerprint::default();
-        let named = |name| habits(Some(name), &none);
-        assert_eq!(named("apache-kafka-java"), Some(&JAVA));
-        assert_eq!(named("confluent-kafka-python"), Some(&LIBRDKAFKA));
-        assert_eq!(named("something-else"), None);
-        let looks = |api_versions, metadata, produce| Fingerprint {
-            api_versions: Some(api_versions),
-            metadata: Some(metadata),
-            produce,
-            ..none
-        };
-        assert_eq!(habits(None, &looks(2, 6, None)), Some(&KAFKAJS));
-        assert_eq!(habits(None, &looks(0, 5, Some(7))), Some(&AIOKAFKA));
-        assert_eq!(habits(None, &looks(0, 5, Some(3))), None);
-        assert_eq!(habits(None, &none), None);
-    }
+    Some(match identify(name, looks)? {
+        Software::Java => &JAVA,
+        Software::Librdkafka => &LIBRDKAFKA,
+        Software::FranzGo => &FRANZ_GO,
+        Software::Sarama => &SARAMA,
+        Software::Aiokafka => &AIOKAFKA,
+        Software::KafkaPython => &KAFKA_PYTHON,
+        Software::Kafkajs => &KAFKAJS,
+    })
 }

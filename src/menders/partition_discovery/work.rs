@@ -42,7 +42,9 @@ impl Shared {
     /// have something to do, and when to look again.
     pub(super) fn work(&self, cx: &Cx<'_>, client: &Client) -> (Vec<u64>, Option<Instant>) {
         let now = cx.now;
-        let members = cx.shared.groups.of_client(&client.key.client);
+        // Of others too little is known.
+        let members = cx.shared.groups.of_client(&client.key.client).into_iter();
+        let members: Vec<_> = members.filter(|(_, _, m)| m.has_joined()).map(|(group, _, m)| (group, m)).collect();
         let mut state = client.state();
         state.looks.see(cx.conn);
         let name = cx.conn.software.as_ref().map(|(name, _)| name.as_str());
@@ -51,7 +53,7 @@ impl Shared {
         }
         let membership = Membership {
             joined: !members.is_empty() || !state.subscribed.is_empty() || state.links.values().any(|l| l.coordinator),
-            members: members.into_iter().map(|(group, _, m)| (group, m)).collect(),
+            members,
         };
         state.tidy(now);
         let group = cx.shared.peers.only_group(&client.key.client);

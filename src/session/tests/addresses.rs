@@ -134,8 +134,28 @@ fn the_directory_learns_the_cluster_and_its_brokers() {
         assert!(rig.end.is_none(), "{:?}", rig.end);
         let directory = &world.directory;
         assert_eq!(*directory.clusters.lock().unwrap(), ["cluster"]);
+        assert_eq!(world.env.shared.cluster.id().as_deref(), Some("cluster"));
         let nodes = directory.nodes.lock().unwrap();
         assert_eq!(*nodes, [(7, "secret".to_owned(), 9092)]);
+    });
+}
+
+#[test]
+fn menders_learn_the_cluster_from_describe_cluster_too() {
+    in_all_cuts(|cuts| {
+        // Version 0: no error, the id, a controller, no brokers; then one with an error and no id.
+        let body = |id: &[u8]| [&[0; 6][..], &[1], &[id.len() as u8 + 1], id, &[0xff; 4], &[1], &[0; 5]].concat();
+        let world = World::plain();
+        let mut rig = world.connect(cuts);
+        for (correlation, id) in [(1, &b""[..]), (2, b"ab"), (3, b"other")] {
+            assert_eq!(world.env.shared.cluster.id().is_some(), correlation == 3);
+            rig.client(&request(ApiKey::DESCRIBE_CLUSTER, 0, correlation, &[0, 0]));
+            let answer = response(ApiKey::DESCRIBE_CLUSTER, 0, correlation, &body(id));
+            rig.broker(&answer);
+            assert_eq!(rig.at_client(), answer);
+        }
+        // The first word counts.
+        assert_eq!(world.env.shared.cluster.id().as_deref(), Some("ab"));
     });
 }
 

@@ -17,7 +17,7 @@ use crate::session::end::{End, Side};
 use crate::wire::api::ApiKey;
 
 /// Two ends of one connection.
-async fn pair() -> (TcpStream, TcpStream) {
+pub async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -41,7 +41,7 @@ impl Link {
         let ((client, ours), (broker, theirs)) = (pair().await, pair().await);
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let conn = Conn::new(1, local, None);
-        let task = tokio::spawn(driver::run(world.env.clone(), conn, local, ours, theirs));
+        let task = tokio::spawn(driver::run(world.env.clone(), conn, local, ours, theirs, ways()));
         Link { client, broker, task, watch }
     }
 
@@ -157,7 +157,7 @@ async fn a_client_that_does_not_finish_is_let_go() {
     let (mut broker, theirs) = tokio::io::duplex(4096);
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let env = world.env.clone();
-    let task = tokio::spawn(driver::run(env, Conn::new(1, local, None), local, ours, theirs));
+    let task = tokio::spawn(driver::run(env, Conn::new(1, local, None), local, ours, theirs, ways()));
     // acks=0: at rest as soon as it is written.
     let frame = produce(9, 1, 0, &[(0, None)]);
     client.write_all(&frame).await.unwrap();

@@ -1,25 +1,20 @@
 //! Members of groups and the topics of Metadata responses, as the session learns them.
 
-use bytes::BytesMut;
+mod feed;
+mod fuzz;
+mod line;
+mod links;
+mod once;
+
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::{GroupId, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest};
-use kafka_protocol::protocol::{Encodable, StrBytes};
 
 use super::kit::*;
 use super::watch::Watch;
 use crate::mend::Joined;
 use crate::wire::api::ApiKey;
-
-fn text(s: &str) -> StrBytes {
-    StrBytes::from_string(s.to_owned())
-}
-
-fn encoded(message: &impl Encodable, version: i16) -> Vec<u8> {
-    let mut body = BytesMut::new();
-    message.encode(&mut body, version).unwrap();
-    body.to_vec()
-}
+use line::{encoded, text};
 
 fn asks(version: i16, kind: &str) -> Vec<u8> {
     let message = JoinGroupRequest::default().with_group_id(GroupId(text("g"))).with_protocol_type(text(kind));

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use prometheus::Registry;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::mend::directory::Directory;
 use crate::mend::{Conn, Interests, Mender, Shared};
@@ -21,6 +21,7 @@ use crate::session::end::End;
 use crate::session::limits::{Budget, Limits};
 use crate::session::metrics::SessionMetrics;
 use crate::session::pump::Pump;
+use crate::session::ways::{Phase, Ways};
 use crate::wire::api::ApiKey;
 use crate::wire::codec::local;
 
@@ -134,9 +135,12 @@ impl World {
     }
 
     pub fn connect_to(&self, cuts: Cuts, number: u64, node: Option<i32>) -> Rig {
+        self.connect_at(cuts, number, node, Instant::now())
+    }
+
+    pub fn connect_at(&self, cuts: Cuts, number: u64, node: Option<i32>, now: Instant) -> Rig {
         let (mailbox, messages) = mpsc::channel(64);
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let now = Instant::now();
         Rig {
             core: Core::new(self.env.clone(), Conn::new(number, local, node), local, mailbox, now),
             pumps: [Pump::default(), Pump::default()],
@@ -148,6 +152,7 @@ impl World {
             cuts,
             peak: 0,
             end: None,
+            lingers: None,
         }
     }
 
@@ -181,6 +186,8 @@ pub struct Rig {
     /// The largest window so far.
     pub peak: usize,
     pub end: Option<End>,
+    /// The client has gone: until when the connection lingers. The inner `None`: it has ended.
+    pub lingers: Option<Option<Instant>>,
 }
 
 impl Rig {
@@ -194,6 +201,33 @@ impl Rig {
     pub fn broker(&mut self, bytes: &[u8]) {
         self.pending[RESPONSES].extend(bytes);
         self.settle();
+    }
+
+    /// The client goes.
+    pub fn client_gone(&mut self) {
+        self.core.begin(self.now);
+        self.pending[REQUESTS].clear();
+        self.lingers = Some(self.core.client_gone(&mut self.pumps[REQUESTS]));
+        match self.is_lingering() {
+            true => self.settle(),
+            false => self.core.close(),
+        }
+    }
+
+    /// The broker goes.
+    pub fn broker_gone(&mut self) {
+        self.core.begin(self.now);
+        if self.is_lingering() {
+            self.lingers = Some(None);
+            self.core.linger_over();
+        }
+        self.end.get_or_insert(End::UpstreamClosed);
+        self.core.close();
+    }
+
+    /// The connection goes on without its client.
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.lingers, Some(Some(_)))
     }
 
     /// Takes what the client has got.
@@ -212,7 +246,12 @@ impl Rig {
     }
 
     pub fn later(&mut self, by: Duration) {
-        self.now += by;
+        self.at(self.now + by);
+    }
+
+    /// It is this late now.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
         self.core.begin(self.now);
         if self.core.deadline().is_some_and(|at| at <= self.now) {
             self.core.on_time();
@@ -222,7 +261,7 @@ impl Rig {
 
     /// Moves everything as far as it goes.
     pub fn settle(&mut self) {
-        while self.end.is_none() {
+        while self.end.is_none() && self.lingers != Some(None) {
             self.core.begin(self.now);
             let mut moved = false;
             while let Ok(message) = self.messages.try_recv() {
@@ -240,6 +279,13 @@ impl Rig {
             }
             let [requests, responses] = &self.pumps;
             self.core.note_quiet(requests, responses);
+            if self.lingers.is_some() {
+                self.lingers = Some(self.core.lingers());
+                if self.lingers == Some(None) {
+                    self.core.linger_over();
+                    return self.core.close();
+                }
+            }
             if !moved && !self.core.take_stirred() {
                 return;
             }
@@ -250,6 +296,9 @@ impl Rig {
         let pump = &mut self.pumps[side];
         let wait = if side == REQUESTS { self.core.requests(pump)? } else { self.core.responses(pump)? };
         self.waits[side] = wait;
+        if side == RESPONSES && self.lingers.is_some() {
+            pump.drop_output();
+        }
         let before = pump.has_output();
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(Ok(_)) = pump.poll_drain(&mut pin!(&mut self.out[side]), &mut cx) else {
@@ -298,6 +347,11 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     }
     assert!(bytes.is_empty(), "half a frame");
     all
+}
+
+/// No way out, and no place to give back.
+pub fn ways() -> Ways {
+    Ways { phase: watch::channel(Phase::Running).1, place: Box::new(()) }
 }
 
 /// A connection on which a request has been answered: kmend may speak on it.

@@ -106,3 +106,20 @@ fn a_held_response_is_released_or_expires() {
         assert_eq!(rig.at_client(), answer);
     });
 }
+
+#[test]
+fn an_answer_of_a_menders_takes_the_place_of_the_brokers() {
+    in_all_cuts(|cuts| {
+        let script = Scripted::new(|p| p.on_response = Do::Answer);
+        let world = World::new(script.mender(), Default::default());
+        let mut rig = world.connect(cuts);
+        let other = |correlation, body| response(ApiKey::LIST_GROUPS, 0, correlation, body);
+        rig.client(&request(ApiKey::LIST_GROUPS, 0, 1, &[]));
+        rig.client(&request(WATCHED, 2, 2, b"a commit"));
+        rig.client(&request(ApiKey::LIST_GROUPS, 0, 3, &[]));
+        // Larger than a window, and what stands around it stays.
+        rig.broker(&[other(1, b"first"), response(WATCHED, 2, 2, &[9; 40_000]), other(3, b"last")].concat());
+        let expected = [other(1, b"first"), response(WATCHED, 2, 2, b"another answer"), other(3, b"last")].concat();
+        assert!(rig.at_client() == expected && rig.core.is_idle());
+    });
+}

@@ -131,8 +131,14 @@ impl<R: Rng> Writer<'_, R> {
                     out.extend_from_slice(&content);
                 }
             }
+            Op::Nullable { body, .. } => {
+                let there = self.rng.random();
+                self.both(if there { &[1] } else { &[0xff] });
+                if there {
+                    self.all(body, depth + 1);
+                }
+            }
             Op::Tags { .. } => self.both(&[0]),
-            Op::Rest => self.noise(20),
         }
     }
 

@@ -2,13 +2,15 @@
 
 mod addresses;
 mod close;
+mod commits;
 mod discovery;
 mod driver;
 mod ends;
 mod gathered;
 mod groups;
-mod kit;
+pub(crate) mod kit;
 mod limits;
+mod linger;
 mod login;
 mod menders;
 mod message;
@@ -18,6 +20,7 @@ mod quiet;
 mod repair;
 
 mod script;
+mod stay;
 mod streams;
 mod transparent;
 mod watch;

@@ -114,9 +114,10 @@ impl ConnMender for OnConnection {
         self.act(cx, what, || response(head.api, head.version, head.correlation, b"local"))
     }
 
-    fn response(&mut self, cx: &mut Cx<'_>, _: Asked, _: &mut [u8], _: usize) -> Verdict {
+    fn response(&mut self, cx: &mut Cx<'_>, asked: Asked, frame: &mut [u8], _: usize) -> Verdict {
         let what = self.plan.lock().unwrap().on_response;
-        self.act(cx, what, Vec::new)
+        let correlation = i32::from_be_bytes(frame[4..8].try_into().unwrap());
+        self.act(cx, what, || response(asked.api, asked.version, correlation, b"another answer"))
     }
 
     fn fetch_request(&mut self, cx: &mut Cx<'_>, request: &FetchRequest) -> Verdict {

@@ -57,16 +57,24 @@ impl Mender for Watch {
     }
 
     fn interests(&self) -> Vec<Interest> {
-        vec![
+        let mut interests = vec![
             Interest::Request(ApiKey::PRODUCE, Treatment::Stream),
             Interest::Request(ApiKey::FETCH, Treatment::Stream),
             Interest::Response(ApiKey::FETCH, Treatment::Stream),
             Interest::Response(ApiKey::METADATA, Treatment::Stream),
-            Interest::Request(ApiKey::JOIN_GROUP, Treatment::Whole),
-            Interest::Response(ApiKey::JOIN_GROUP, Treatment::Whole),
             Interest::Request(ApiKey::LEAVE_GROUP, Treatment::Whole),
-            Interest::Request(ApiKey::CONSUMER_GROUP_HEARTBEAT, Treatment::Whole),
-        ]
+        ];
+        for api in [
+            ApiKey::JOIN_GROUP,
+            ApiKey::SYNC_GROUP,
+            ApiKey::HEARTBEAT,
+            ApiKey::OFFSET_COMMIT,
+            ApiKey::CONSUMER_GROUP_HEARTBEAT,
+        ] {
+            interests.push(Interest::Request(api, Treatment::Whole));
+            interests.push(Interest::Response(api, Treatment::Whole));
+        }
+        interests
     }
 
     fn connect(&self) -> Box<dyn ConnMender> {

@@ -41,14 +41,14 @@ pub enum CodecError {
     NoTopics,
 }
 
-fn encode(api: ApiKey, version: i16, message: &impl Encodable) -> Result<Vec<u8>, CodecError> {
+pub(super) fn encode(api: ApiKey, version: i16, message: &impl Encodable) -> Result<Vec<u8>, CodecError> {
     let mut out = BytesMut::new();
     message.encode(&mut out, version).map_err(|e| CodecError::Encode(api, version, e.to_string()))?;
     Ok(out.to_vec())
 }
 
 /// Decodes the body of a complete response frame, after checking its shape.
-fn decode<M: Decodable>(api: ApiKey, version: i16, frame: &[u8], body: usize) -> Result<M, CodecError> {
+pub(super) fn decode<M: Decodable>(api: ApiKey, version: i16, frame: &[u8], body: usize) -> Result<M, CodecError> {
     let fail = |why: String| CodecError::Decode(api, version, why);
     let layout = layout::response(api, version).ok_or_else(|| fail("no layout".into()))?;
     let mut copy = frame.to_vec();

@@ -165,6 +165,11 @@ impl<'a> CommittedOffset<'a> {
     }
 }
 
+/// The error of a partition in an OffsetCommit response.
+pub fn committed(bytes: &[u8]) -> i16 {
+    i16_at(bytes, 4)
+}
+
 /// The leader of a partition in a Metadata response: `(error, index, leader)`.
 pub fn metadata_partition(bytes: &[u8]) -> (i16, i32, i32) {
     (i16_at(bytes, 0), i32_at(bytes, 2), i32_at(bytes, 6))

@@ -52,6 +52,13 @@ impl Build {
         self
     }
 
+    pub fn nullable(&mut self, mark: Mark, content: impl FnOnce(&mut Build)) -> &mut Self {
+        let mut b = Build::new(self.flexible);
+        content(&mut b);
+        self.ops.push(Op::Nullable { mark, body: b.finish() });
+        self
+    }
+
     /// An array of int32 that nobody looks at.
     pub fn ints(&mut self) -> &mut Self {
         self.array(Mark::NONE, |b| {
@@ -70,11 +77,6 @@ impl Build {
         }
         self
     }
-
-    pub fn rest(&mut self) -> &mut Self {
-        self.ops.push(Op::Rest);
-        self
-    }
 }
 
 /// The fewest bytes that a field can take.
@@ -83,7 +85,6 @@ fn least(op: &Op) -> usize {
         Op::Fixed { len, .. } => *len,
         Op::Str { compact: false, .. } => 2,
         Op::Blob { compact: false, .. } | Op::Array { compact: false, .. } => 4,
-        Op::Str { .. } | Op::Blob { .. } | Op::Array { .. } | Op::Tags { .. } => 1,
-        Op::Rest => 0,
+        Op::Str { .. } | Op::Blob { .. } | Op::Array { .. } | Op::Tags { .. } | Op::Nullable { .. } => 1,
     }
 }

@@ -6,9 +6,9 @@ use super::mark::*;
 
 /// Partition: Index i32, CommittedOffset i64, CommittedLeaderEpoch i32 (6+).
 pub(super) fn offset_commit_request(b: &mut Build, v: i16) {
-    b.string(GROUP).skip(4).string(MEMBER);
+    b.string(GROUP).fixed(GENERATION, 4).string(MEMBER);
     if v >= 7 {
-        b.string(Mark::NONE);
+        b.string(GROUP_INSTANCE);
     }
     if (2..=4).contains(&v) {
         b.skip(8);
@@ -20,7 +20,7 @@ pub(super) fn offset_commit_request(b: &mut Build, v: i16) {
             b.string(TOPIC)
         };
         b.array(PARTITIONS, |b| {
-            b.fixed(PARTITION, if v >= 6 { 16 } else { 12 }).string(Mark::NONE).tags();
+            b.fixed(PARTITION, if v >= 6 { 16 } else { 12 }).string(METADATA).tags();
         });
         b.tags();
     });
@@ -80,7 +80,8 @@ pub(super) fn offset_fetch_request(b: &mut Build, v: i16) {
     b.tags();
 }
 
-/// Partition: Index i32, CommittedOffset i64, CommittedLeaderEpoch i32 (5+); then [`ERROR`].
+/// Partition: Index i32, CommittedOffset i64, CommittedLeaderEpoch i32 (5+); then [`METADATA`] and
+/// [`ERROR`]. Behind the topics (2+): [`GROUP_ERROR`].
 pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
     let topics = |b: &mut Build| {
         b.array(TOPICS, |b| {
@@ -90,7 +91,7 @@ pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
                 b.string(TOPIC)
             };
             b.array(PARTITIONS, |b| {
-                b.fixed(PARTITION, if v >= 5 { 16 } else { 12 }).string(Mark::NONE).fixed(ERROR, 2).tags();
+                b.fixed(PARTITION, if v >= 5 { 16 } else { 12 }).string(METADATA).fixed(ERROR, 2).tags();
             });
             b.tags();
         });
@@ -102,12 +103,12 @@ pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
         b.array(Mark::NONE, |b| {
             b.string(GROUP);
             topics(b);
-            b.skip(2).tags();
+            b.fixed(GROUP_ERROR, 2).tags();
         });
     } else {
         topics(b);
         if v >= 2 {
-            b.skip(2);
+            b.fixed(GROUP_ERROR, 2);
         }
     }
     b.tags();
@@ -115,9 +116,13 @@ pub(super) fn offset_fetch_response(b: &mut Build, v: i16) {
 
 /// Each protocol with what the member tells its assignor ([`SUBSCRIPTION`]).
 pub(super) fn join_group_request(b: &mut Build, v: i16) {
-    b.string(GROUP).skip(if v >= 1 { 8 } else { 4 }).string(MEMBER);
+    b.string(GROUP).fixed(SESSION_TIMEOUT, 4);
+    if v >= 1 {
+        b.fixed(REBALANCE_TIMEOUT, 4);
+    }
+    b.string(MEMBER);
     if v >= 5 {
-        b.string(Mark::NONE);
+        b.string(GROUP_INSTANCE);
     }
     b.string(PROTOCOL_TYPE);
     b.array(Mark::NONE, |b| {
@@ -211,6 +216,51 @@ pub(super) fn leave_group_request(b: &mut Build, v: i16) {
     b.tags();
 }
 
-pub(super) fn consumer_group_heartbeat_request(b: &mut Build, _: i16) {
-    b.string(GROUP).string(MEMBER).rest();
+pub(super) fn leave_group_response(b: &mut Build, v: i16) {
+    if v >= 1 {
+        b.skip(4);
+    }
+    b.fixed(ERROR, 2);
+    if v >= 3 {
+        b.array(MEMBERS, |b| {
+            b.string(MEMBER).string(GROUP_INSTANCE).skip(2).tags();
+        });
+    }
+    b.tags();
+}
+
+/// Partition: Index i32.
+fn topic_partitions(b: &mut Build) {
+    b.array(TOPICS, |b| {
+        b.fixed(TOPIC_ID, 16);
+        b.array(PARTITIONS, |b| {
+            b.fixed(PARTITION, 4);
+        });
+        b.tags();
+    });
+}
+
+/// The topics are what the member owns; null where that has not changed.
+pub(super) fn consumer_group_heartbeat_request(b: &mut Build, v: i16) {
+    b.string(GROUP).string(MEMBER).fixed(GENERATION, 4).string(GROUP_INSTANCE);
+    b.string(Mark::NONE).fixed(REBALANCE_TIMEOUT, 4);
+    b.array(Mark::NONE, |b| {
+        b.string(Mark::NONE);
+    });
+    if v >= 1 {
+        b.string(Mark::NONE);
+    }
+    b.string(Mark::NONE);
+    topic_partitions(b);
+    b.tags();
+}
+
+/// [`ASSIGNMENT`] holds the topics; null where it has not changed.
+pub(super) fn consumer_group_heartbeat_response(b: &mut Build, _: i16) {
+    b.skip(4).fixed(ERROR, 2).string(Mark::NONE).string(MEMBER).fixed(GENERATION, 4).skip(4);
+    b.nullable(ASSIGNMENT, |b| {
+        topic_partitions(b);
+        b.tags();
+    });
+    b.tags();
 }

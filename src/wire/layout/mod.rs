@@ -79,7 +79,7 @@ pub mod mark {
     pub const TRANSACTIONAL_ID: Mark = Mark(30);
     /// SaslHandshake request: the mechanism.
     pub const MECHANISM: Mark = Mark(31);
-    /// The group's generation i32, the protocol that was chosen, the member that assigns.
+    /// The group's generation (or the member's epoch) i32, the protocol that was chosen, the member that assigns.
     pub const GENERATION: Mark = Mark(32);
     pub const PROTOCOL: Mark = Mark(33);
     pub const LEADER: Mark = Mark(34);
@@ -88,10 +88,17 @@ pub mod mark {
     /// JoinGroup response, SyncGroup request: the other members, their ids.
     pub const MEMBERS: Mark = Mark(36);
     pub const OTHER_MEMBER: Mark = Mark(37);
-    /// SyncGroup response: what its receiver was assigned.
+    /// SyncGroup, ConsumerGroupHeartbeat response: what its receiver was assigned.
     pub const ASSIGNMENT: Mark = Mark(38);
     /// JoinGroup request: what a member tells its assignor.
     pub const SUBSCRIPTION: Mark = Mark(39);
+    /// What a client keeps with a committed offset: any text.
+    pub const METADATA: Mark = Mark(40);
+    /// OffsetFetch response: ErrorCode i16 of the whole group, behind its topics.
+    pub const GROUP_ERROR: Mark = Mark(41);
+    /// JoinGroup, ConsumerGroupHeartbeat request: milliseconds, i32.
+    pub const SESSION_TIMEOUT: Mark = Mark(42);
+    pub const REBALANCE_TIMEOUT: Mark = Mark(43);
 }
 
 struct Tables {
@@ -146,8 +153,13 @@ fn messages() -> Vec<Message> {
         (ApiKey::JOIN_GROUP, 0..=9, Some(groups::join_group_request), Some(groups::join_group_response)),
         (ApiKey::HEARTBEAT, 0..=4, Some(groups::heartbeat_request), Some(groups::heartbeat_response)),
         (ApiKey::SYNC_GROUP, 0..=5, Some(groups::sync_group_request), Some(groups::sync_group_response)),
-        (ApiKey::LEAVE_GROUP, 0..=5, Some(groups::leave_group_request), None),
-        (ApiKey::CONSUMER_GROUP_HEARTBEAT, 0..=1, Some(groups::consumer_group_heartbeat_request), None),
+        (ApiKey::LEAVE_GROUP, 0..=5, Some(groups::leave_group_request), Some(groups::leave_group_response)),
+        (
+            ApiKey::CONSUMER_GROUP_HEARTBEAT,
+            0..=1,
+            Some(groups::consumer_group_heartbeat_request),
+            Some(groups::consumer_group_heartbeat_response),
+        ),
     ]
 }
 

@@ -11,7 +11,7 @@ import time
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 logging.basicConfig(level="WARNING", stream=sys.stdout, format="NOTE %(levelname)s %(name)s %(message)s")
-closing, paused = threading.Event(), threading.Event()
+closing, paused, holding = threading.Event(), threading.Event(), threading.Event()
 
 
 def env(name, otherwise=""):
@@ -36,6 +36,10 @@ def listen():
                 paused.set()
             case "resume":
                 paused.clear()
+            case "pause-handler":
+                holding.set()
+            case "resume-handler":
+                holding.clear()
     os._exit(4)
 
 
@@ -59,10 +63,11 @@ async def consume():
         "group_id": group or None,
         "auto_offset_reset": env("RESET", "earliest"),
         "isolation_level": env("ISOLATION", "read_uncommitted"),
-        "enable_auto_commit": commit == "auto" and bool(group),
-        "auto_commit_interval_ms": 1000,
+        "enable_auto_commit": commit in ("auto", "default") and bool(group),
         "fetch_max_wait_ms": 500,
     }
+    if commit == "auto":
+        conf["auto_commit_interval_ms"] = 1000
     if env("FETCH_BYTES"):
         conf["max_partition_fetch_bytes"] = int(env("FETCH_BYTES"))
     assigned = [a.split(":") for a in env("ASSIGN").split(",") if a]
@@ -96,14 +101,20 @@ async def consume():
             for m in records:
                 if handler:
                     await asyncio.sleep(handler)
+                if holding.is_set():
+                    say("HOLDING", m.topic, m.partition, m.offset)
+                    while holding.is_set():
+                        await asyncio.sleep(0.01)
                 say("HANDLED", m.topic, m.partition, m.offset, (m.key or b"-").decode())
                 done[tp] = m.offset + 1
                 # With auto commit stop() commits the position, so what was polled is handled to its end.
-                if closing.is_set() and commit != "auto":
+                if closing.is_set() and commit not in ("auto", "default"):
                     break
+                if commit == "each":
+                    await flush()
         if commit == "manual" and done:
             await flush()
-    if commit != "none" and done and group:
+    if commit not in ("none", "default") and done and group:
         await flush()
     await c.stop()
 
@@ -136,7 +147,8 @@ async def produce():
     await p.stop()
 
 
-signal.signal(signal.SIGTERM, lambda *_: closing.set())
+if env("SIGNALS") != "default":
+    signal.signal(signal.SIGTERM, lambda *_: closing.set())
 threading.Thread(target=listen, daemon=True).start()
 try:
     asyncio.run(consume() if env("MODE", "consume") == "consume" else produce())

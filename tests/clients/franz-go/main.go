@@ -22,6 +22,7 @@ import (
 var (
 	out     sync.Mutex
 	paused  atomic.Bool
+	holding atomic.Bool
 	ctx     context.Context
 	closeIt context.CancelFunc
 )
@@ -63,6 +64,10 @@ func listen() {
 			paused.Store(true)
 		case "resume":
 			paused.Store(false)
+		case "pause-handler":
+			holding.Store(true)
+		case "resume-handler":
+			holding.Store(false)
 		}
 	}
 	os.Exit(4)
@@ -80,7 +85,7 @@ func common() []kgo.Opt {
 }
 
 func consumer() (*kgo.Client, error) {
-	opts := append(common(), kgo.FetchMaxWait(500*time.Millisecond), kgo.AutoCommitInterval(time.Second))
+	opts := append(common(), kgo.FetchMaxWait(500*time.Millisecond))
 	if b := number("FETCH_BYTES", "0"); b > 0 {
 		opts = append(opts, kgo.FetchMaxPartitionBytes(int32(b)))
 	}
@@ -125,9 +130,11 @@ func consumer() (*kgo.Client, error) {
 		opts = append(opts, kgo.WithContext(context.WithValue(context.Background(), "opt_in_kafka_next_gen_balancer_beta", true)))
 	}
 	// Marked once handled, else the commit on close covers what was only polled.
-	if env("COMMIT", "auto") == "auto" {
-		opts = append(opts, kgo.AutoCommitMarks())
-	} else {
+	switch env("COMMIT", "auto") {
+	case "auto":
+		opts = append(opts, kgo.AutoCommitMarks(), kgo.AutoCommitInterval(time.Second))
+	case "default":
+	default:
 		opts = append(opts, kgo.DisableAutoCommit())
 	}
 	return kgo.NewClient(opts...)
@@ -178,6 +185,12 @@ func consume() {
 				return
 			}
 			time.Sleep(time.Duration(handler) * time.Millisecond)
+			if holding.Load() {
+				say("HOLDING", r.Topic, r.Partition, r.Offset)
+			}
+			for holding.Load() {
+				time.Sleep(10 * time.Millisecond)
+			}
 			key := "-"
 			if r.Key != nil {
 				key = string(r.Key)
@@ -187,12 +200,15 @@ func consume() {
 			if commit == "auto" && group {
 				cl.MarkCommitRecords(r)
 			}
+			if commit == "each" {
+				flush()
+			}
 		})
 		if commit == "manual" && len(done) > 0 {
 			flush()
 		}
 	}
-	if commit != "none" && len(done) > 0 && group {
+	if commit != "none" && commit != "default" && len(done) > 0 && group {
 		flush()
 	}
 	cl.Close()
@@ -261,7 +277,10 @@ func send(cl *kgo.Client) {
 }
 
 func main() {
-	ctx, closeIt = signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, closeIt = context.WithCancel(context.Background())
+	if env("SIGNALS", "") != "default" {
+		ctx, closeIt = signal.NotifyContext(ctx, syscall.SIGTERM)
+	}
 	go listen()
 	if env("MODE", "consume") == "consume" {
 		consume()

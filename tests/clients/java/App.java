@@ -12,6 +12,7 @@ import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -24,7 +25,7 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 public class App {
-    static volatile boolean closing, paused;
+    static volatile boolean closing, paused, holding;
     static volatile int code;
     static final CountDownLatch ended = new CountDownLatch(1);
 
@@ -43,6 +44,7 @@ public class App {
             switch (env("MODE", "consume")) {
                 case "consume": consume(); break;
                 case "transact": transact(); break;
+                case "ctp": ctp(); break;
                 default: produce();
             }
             say("CLOSED");
@@ -63,6 +65,8 @@ public class App {
                     if (l.equals("close")) closing = true;
                     if (l.equals("pause")) paused = true;
                     if (l.equals("resume")) paused = false;
+                    if (l.equals("pause-handler")) holding = true;
+                    if (l.equals("resume-handler")) holding = false;
                 }
             } catch (Exception ignored) {
             }
@@ -70,6 +74,7 @@ public class App {
         });
         t.setDaemon(true);
         t.start();
+        if (env("SIGNALS", "").equals("default")) return;
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             closing = true;
             try {
@@ -110,8 +115,9 @@ public class App {
         if (env("PROTOCOL", "classic").equals("consumer")) p.put("group.protocol", "consumer");
         p.put("auto.offset.reset", env("RESET", "earliest"));
         p.put("isolation.level", env("ISOLATION", "read_uncommitted"));
-        p.put("enable.auto.commit", String.valueOf(commit.equals("auto") && !group.isEmpty()));
-        p.put("auto.commit.interval.ms", "1000");
+        boolean auto = commit.equals("auto") || commit.equals("default");
+        p.put("enable.auto.commit", String.valueOf(auto && !group.isEmpty()));
+        if (!commit.equals("default")) p.put("auto.commit.interval.ms", "1000");
         p.put("fetch.max.wait.ms", "500");
         if (!env("FETCH_BYTES", "").isEmpty()) p.put("max.partition.fetch.bytes", env("FETCH_BYTES", ""));
         passThrough(p);
@@ -131,17 +137,26 @@ public class App {
                 }
                 for (ConsumerRecord<byte[], byte[]> r : c.poll(Duration.ofMillis(100))) {
                     if (handler > 0) Thread.sleep(handler);
+                    hold(r);
                     say("HANDLED " + r.topic() + " " + r.partition() + " " + r.offset() + " "
                         + (r.key() == null ? "-" : new String(r.key())));
                     done.put(new TopicPartition(r.topic(), r.partition()), new OffsetAndMetadata(r.offset() + 1));
                     // With auto commit close() commits the position, so what was polled is handled to its end.
-                    if (closing && !commit.equals("auto")) break;
+                    if (closing && !auto) break;
+                    if (commit.equals("each")) commit(c, done);
                 }
                 if (commit.equals("manual") && !done.isEmpty()) commit(c, done);
             }
             // What was handled, not what was fetched: with auto commit close() itself would commit the position.
-            if (!commit.equals("none") && !done.isEmpty() && !group.isEmpty()) commit(c, done);
+            boolean own = !commit.equals("none") && !commit.equals("default");
+            if (own && !done.isEmpty() && !group.isEmpty()) commit(c, done);
         }
+    }
+
+    /** Stays in the handler of this record while the test wants it. */
+    static void hold(ConsumerRecord<byte[], byte[]> r) throws InterruptedException {
+        if (holding) say("HOLDING " + r.topic() + " " + r.partition() + " " + r.offset());
+        while (holding) Thread.sleep(10);
     }
 
     static void commit(KafkaConsumer<byte[], byte[]> c, Map<TopicPartition, OffsetAndMetadata> done) {
@@ -235,6 +250,57 @@ public class App {
                 }
                 pr.commitTransaction();
                 say("COMMITTED " + env("TOPICS", "") + " -1 " + i);
+            }
+        }
+    }
+
+    /**
+     * Consume, transform, produce: each poll is one transaction, which writes a record to OUT for each that was read
+     * (its key names where it came from) and commits the offsets. The loop of the producer's own documentation.
+     */
+    static void ctp() throws Exception {
+        Properties in = common();
+        in.put("group.id", env("GROUP", ""));
+        in.put("enable.auto.commit", "false");
+        in.put("auto.offset.reset", env("RESET", "earliest"));
+        in.put("isolation.level", "read_committed");
+        in.put("max.poll.records", env("TXN_SIZE", "100"));
+        Properties out = common();
+        out.put("transactional.id", env("TRANSACTIONAL", "java"));
+        passThrough(in);
+        ByteArrayDeserializer d = new ByteArrayDeserializer();
+        try (KafkaConsumer<byte[], byte[]> c = new KafkaConsumer<>(in, d, d);
+             KafkaProducer<byte[], byte[]> pr =
+                 new KafkaProducer<>(out, new ByteArraySerializer(), new ByteArraySerializer())) {
+            pr.initTransactions();
+            c.subscribe(Arrays.asList(env("TOPICS", "").split(",")));
+            say("READY");
+            while (!closing) {
+                Map<TopicPartition, OffsetAndMetadata> done = new HashMap<>();
+                var some = c.poll(Duration.ofMillis(100));
+                if (some.isEmpty()) continue;
+                pr.beginTransaction();
+                try {
+                    for (ConsumerRecord<byte[], byte[]> r : some) {
+                        hold(r);
+                        byte[] from = (r.topic() + "/" + r.partition() + "/" + r.offset()).getBytes();
+                        pr.send(new ProducerRecord<>(env("OUT", ""), from, from));
+                        done.put(new TopicPartition(r.topic(), r.partition()), new OffsetAndMetadata(r.offset() + 1));
+                    }
+                    pr.sendOffsetsToTransaction(done, c.groupMetadata());
+                    pr.commitTransaction();
+                } catch (CommitFailedException e) {
+                    // The group has gone on without this member: what it has read belongs to somebody else.
+                    say("NOTE aborted: " + e);
+                    pr.abortTransaction();
+                    for (TopicPartition tp : done.keySet()) {
+                        if (!c.assignment().contains(tp)) continue;
+                        OffsetAndMetadata at = c.committed(java.util.Set.of(tp)).get(tp);
+                        if (at == null) c.seekToBeginning(List.of(tp)); else c.seek(tp, at.offset());
+                    }
+                    continue;
+                }
+                done.forEach((tp, o) -> say("COMMITTED " + tp.topic() + " " + tp.partition() + " " + o.offset()));
             }
         }
     }

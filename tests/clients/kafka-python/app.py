@@ -10,7 +10,7 @@ import time
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 logging.basicConfig(level="ERROR", stream=sys.stdout, format="NOTE %(levelname)s %(name)s %(message)s")
-closing, paused = threading.Event(), threading.Event()
+closing, paused, holding = threading.Event(), threading.Event(), threading.Event()
 
 
 def env(name, otherwise=""):
@@ -35,6 +35,10 @@ def listen():
                 paused.set()
             case "resume":
                 paused.clear()
+            case "pause-handler":
+                holding.set()
+            case "resume-handler":
+                holding.clear()
     os._exit(4)
 
 
@@ -58,10 +62,11 @@ def consume():
         "group_id": group or None,
         "auto_offset_reset": env("RESET", "earliest"),
         "isolation_level": env("ISOLATION", "read_uncommitted"),
-        "enable_auto_commit": commit == "auto" and bool(group),
-        "auto_commit_interval_ms": 1000,
+        "enable_auto_commit": commit in ("auto", "default") and bool(group),
         "fetch_max_wait_ms": 500,
     }
+    if commit == "auto":
+        conf["auto_commit_interval_ms"] = 1000
     if env("FETCH_BYTES"):
         conf["max_partition_fetch_bytes"] = int(env("FETCH_BYTES"))
     assigned = [a.split(":") for a in env("ASSIGN").split(",") if a]
@@ -103,15 +108,21 @@ def consume():
             for m in records:
                 if handler:
                     time.sleep(handler)
+                if holding.is_set():
+                    say("HOLDING", m.topic, m.partition, m.offset)
+                    while holding.is_set():
+                        time.sleep(0.01)
                 say("HANDLED", m.topic, m.partition, m.offset, (m.key or b"-").decode())
                 done[tp] = m.offset + 1
+                if commit == "each":
+                    flush()
                 if closing.is_set():
                     break
         if commit == "manual" and done:
             flush()
-    if commit != "none" and done and group:
+    if commit not in ("none", "default") and done and group:
         flush()
-    c.close(autocommit=False)
+    c.close(autocommit=commit == "default")
 
 
 def produce():
@@ -133,7 +144,8 @@ def produce():
     p.close(5)
 
 
-signal.signal(signal.SIGTERM, lambda *_: closing.set())
+if env("SIGNALS") != "default":
+    signal.signal(signal.SIGTERM, lambda *_: closing.set())
 threading.Thread(target=listen, daemon=True).start()
 try:
     consume() if env("MODE", "consume") == "consume" else produce()

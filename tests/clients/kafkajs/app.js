@@ -10,6 +10,7 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
 const topics = env('TOPICS').split(',')
 let closing = false
 let paused = false
+let holding = false
 let onPause = () => {}
 let onClose = () => {}
 
@@ -29,13 +30,14 @@ readline
   .createInterface({ input: process.stdin })
   .on('line', (l) => {
     if (l === 'close') close()
+    if (l === 'pause-handler' || l === 'resume-handler') holding = l === 'pause-handler'
     if (l === 'pause' || l === 'resume') {
       paused = l === 'pause'
       onPause()
     }
   })
   .on('close', () => process.exit(4))
-process.on('SIGTERM', close)
+if (env('SIGNALS') !== 'default') process.on('SIGTERM', close)
 process.on('unhandledRejection', die)
 
 // kafkajs cuts an address at its first colon, so `[::1]:9092` needs a name; this one resolves here.
@@ -85,15 +87,20 @@ async function consume() {
   await c.subscribe({ topics, fromBeginning: env('RESET', 'earliest') === 'earliest' })
   const ended = new Promise((resolve) => (onClose = resolve))
   await c.run({
-    autoCommit: commit === 'auto',
+    autoCommit: commit === 'auto' || commit === 'default',
     eachBatchAutoResolve: false,
     eachBatch: async ({ batch, resolveOffset, heartbeat, isRunning }) => {
       for (const m of batch.messages) {
         if (closing || !isRunning()) break
         if (handler) await sleep(handler)
+        if (holding) say('HOLDING', batch.topic, batch.partition, m.offset)
+        while (holding) await sleep(10)
         say('HANDLED', batch.topic, batch.partition, m.offset, m.key ?? '-')
         resolveOffset(m.offset)
-        if (commit === 'manual') done.set(batch.topic + ':' + batch.partition, String(BigInt(m.offset) + 1n))
+        const next = String(BigInt(m.offset) + 1n)
+        if (commit === 'manual' || commit === 'each') done.set(batch.topic + ':' + batch.partition, next)
+        // kafkajs would log the error and begin anew; here it ends the app.
+        if (commit === 'each') await flush().catch(die)
         await heartbeat()
       }
       if (commit === 'manual' && done.size > 0) await flush()

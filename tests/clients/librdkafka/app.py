@@ -8,7 +8,7 @@ import time
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
 
-closing, paused = threading.Event(), threading.Event()
+closing, paused, holding = threading.Event(), threading.Event(), threading.Event()
 
 
 def env(name, otherwise=""):
@@ -33,6 +33,10 @@ def listen():
                 paused.set()
             case "resume":
                 paused.clear()
+            case "pause-handler":
+                holding.set()
+            case "resume-handler":
+                holding.clear()
     os._exit(4)
 
 
@@ -66,12 +70,12 @@ def consume():
         "group.id": group or "unused",
         "auto.offset.reset": "error" if reset == "none" else reset,
         "isolation.level": env("ISOLATION", "read_uncommitted"),
-        "enable.auto.commit": commit == "auto" and bool(group),
-        "auto.commit.interval.ms": 1000,
-        # Offsets are stored by hand once a record is handled, else the commit on close covers what was only fetched.
-        "enable.auto.offset.store": False,
+        "enable.auto.commit": commit in ("auto", "default") and bool(group),
         "fetch.wait.max.ms": 500,
     }
+    if commit != "default":
+        # Offsets are stored by hand once a record is handled, else the commit on close covers what was only fetched.
+        conf |= {"auto.commit.interval.ms": 1000, "enable.auto.offset.store": False}
     if env("PROTOCOL", "classic") == "consumer":
         conf["group.protocol"] = "consumer"
     if env("FETCH_BYTES"):
@@ -111,13 +115,17 @@ def consume():
             continue
         if handler:
             time.sleep(handler)
+        if holding.is_set():
+            say("HOLDING", m.topic(), m.partition(), m.offset())
+            while holding.is_set():
+                time.sleep(0.01)
         say("HANDLED", m.topic(), m.partition(), m.offset(), (m.key() or b"-").decode())
         done[m.topic(), m.partition()] = m.offset() + 1
         if commit == "auto" and group:
             c.store_offsets(m)
-        if commit == "manual" and len(done) > 100:
+        if commit == "each" or commit == "manual" and len(done) > 100:
             flush()
-    if commit != "none" and done and group:
+    if commit not in ("none", "default") and done and group:
         flush()
     c.close()
 
@@ -151,7 +159,8 @@ def produce():
     p.flush(10)
 
 
-signal.signal(signal.SIGTERM, lambda *_: closing.set())
+if env("SIGNALS") != "default":
+    signal.signal(signal.SIGTERM, lambda *_: closing.set())
 threading.Thread(target=listen, daemon=True).start()
 try:
     consume() if env("MODE", "consume") == "consume" else produce()

@@ -21,6 +21,7 @@ import (
 var (
 	out     sync.Mutex
 	paused  atomic.Bool
+	holding atomic.Bool
 	ctx     context.Context
 	closeIt context.CancelFunc
 )
@@ -61,6 +62,8 @@ func listen(onPause func(bool)) {
 		case "pause", "resume":
 			paused.Store(in.Text() == "pause")
 			onPause(paused.Load())
+		case "pause-handler", "resume-handler":
+			holding.Store(in.Text() == "pause-handler")
 		}
 	}
 	os.Exit(4)
@@ -116,8 +119,12 @@ func (handler) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.ConsumerGrou
 				s.MarkMessage(m, "")
 			}
 			// Commit queues behind sarama's own long poll, so not after each record.
-			if n++; n%100 == 0 {
+			if n++; commit == "manual" && n%100 == 0 {
 				flush()
+			}
+			if commit == "each" {
+				s.Commit()
+				say("COMMITTED", m.Topic, m.Partition, m.Offset+1)
 			}
 		case <-idle.C:
 			flush()
@@ -132,6 +139,12 @@ func handle(topic string, partition int32, offset int64, key []byte) {
 	if key == nil {
 		key = []byte("-")
 	}
+	if holding.Load() {
+		say("HOLDING", topic, partition, offset)
+	}
+	for holding.Load() {
+		time.Sleep(10 * time.Millisecond)
+	}
 	say("HANDLED", topic, partition, offset, string(key))
 }
 
@@ -139,7 +152,8 @@ func consume() {
 	c := config()
 	c.Consumer.Return.Errors = true
 	c.Consumer.MaxWaitTime = 500 * time.Millisecond
-	c.Consumer.Offsets.AutoCommit.Enable = env("COMMIT", "auto") == "auto"
+	// Its default interval is 1 s, so there is no difference.
+	c.Consumer.Offsets.AutoCommit.Enable = env("COMMIT", "auto") == "auto" || env("COMMIT", "auto") == "default"
 	if env("RESET", "earliest") == "latest" {
 		c.Consumer.Offsets.Initial = sarama.OffsetNewest
 	} else {
@@ -173,6 +187,10 @@ func consume() {
 	})
 	go func() {
 		for e := range g.Errors() {
+			// Commit returns nothing: its errors come here, a moment later.
+			if env("COMMIT", "auto") == "each" {
+				check(e)
+			}
 			say("ERR", e)
 		}
 	}()
@@ -263,7 +281,10 @@ func produce() {
 }
 
 func main() {
-	ctx, closeIt = signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, closeIt = context.WithCancel(context.Background())
+	if env("SIGNALS", "") != "default" {
+		ctx, closeIt = signal.NotifyContext(ctx, syscall.SIGTERM)
+	}
 	if env("MODE", "consume") == "consume" {
 		consume()
 	} else {

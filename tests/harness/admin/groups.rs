@@ -15,7 +15,7 @@ pub struct Group {
     pub members: Vec<String>,
 }
 
-fn own(group: &str) -> GroupId {
+pub(super) fn own(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
 }
 

@@ -3,10 +3,13 @@
 
 pub mod conn;
 mod groups;
+pub mod guest;
+pub mod members;
 pub mod records;
 mod spread;
 mod topics;
 
+pub use guest::Guest;
 pub use records::Batch;
 
 use std::collections::HashMap;

@@ -104,3 +104,23 @@ fn three_times_at_most() {
     assert_eq!(told, 3);
     assert_eq!((nudges(&world, "heartbeat", "repeated"), nudges(&world, "heartbeat", "gave_up")), (2.0, 1.0));
 }
+
+#[test]
+fn of_a_member_that_joined_before_kmends_time_nothing_is_held_against_it() {
+    let world = world();
+    let mut line = Line::new(&world, Cuts::Whole, LIBRDKAFKA);
+    line.metadata();
+    let mut told = Vec::new();
+    for at in 0..30 {
+        line.fetch(11, 0, -1, &[0]);
+        line.serve();
+        line.answers();
+        told.extend(beats(&mut line, 1));
+        if at == 5 {
+            // The broker accepts it: so much is known of it, and no more.
+            assert_eq!(world.env.shared.groups.members_of("g").len(), 1);
+            line.grow(3);
+        }
+    }
+    assert!(told.contains(&REBALANCE), "{told:?}");
+}

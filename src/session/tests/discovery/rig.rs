@@ -34,11 +34,18 @@ pub const MS: Duration = Duration::from_millis(1);
 pub fn world_with(set: impl FnOnce(&mut PartitionDiscovery)) -> World {
     let mut config = Config::default();
     config.menders.offset_reset.mode = Mode::Off;
+    config.menders.commit_buffer.mode = Mode::Off;
     config.menders.partition_discovery.mode = Mode::Repair;
     config.menders.partition_discovery.interval = "1s".parse().expect("a duration");
     set(&mut config.menders.partition_discovery);
     let registry = Registry::new();
-    let menders = menders::all(&config, &registry, Checkpoints::none());
+    let menders = menders::all(
+        &config,
+        &registry,
+        Checkpoints::none(),
+        menders::commit_buffer::Kept::default(),
+        std::time::Instant::now(),
+    );
     World::new(menders, registry)
 }
 

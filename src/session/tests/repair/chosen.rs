@@ -73,7 +73,8 @@ fn what_was_begun_ends_when_the_mode_changes() {
         assert_eq!(link.fetch(0, -1, &[(0, 40)]).of(0), Some((0, Some(0))));
         let mut config = crate::config::Config::default();
         config.menders.offset_reset.mode = Mode::Observe;
-        world.env.menders[0].reload(&config);
+        let mender = world.env.menders.iter().find(|m| m.name() == "offset_reset").unwrap();
+        mender.reload(&config);
         assert_eq!(link.fetch(0, -1, &[(0, 40)]).of(0).map(|a| a.0), Some(1));
         assert_eq!(link.broker.wanted[&0], (40, 2), "as the client sent it");
     });

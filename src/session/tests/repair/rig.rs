@@ -21,8 +21,15 @@ pub fn world(set: impl FnOnce(&mut crate::config::model::OffsetReset)) -> World 
     let mut config = Config::default();
     set(&mut config.menders.offset_reset);
     config.menders.partition_discovery.mode = Mode::Off;
+    config.menders.commit_buffer.mode = Mode::Off;
     let registry = Registry::new();
-    let menders = menders::all(&config, &registry, Checkpoints::none());
+    let menders = menders::all(
+        &config,
+        &registry,
+        Checkpoints::none(),
+        menders::commit_buffer::Kept::default(),
+        std::time::Instant::now(),
+    );
     World::new(menders, registry)
 }
 

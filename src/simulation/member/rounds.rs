@@ -1,0 +1,139 @@
+//! Joining, and the assignment that a leader computes.
+
+use super::*;
+use crate::simulation::broker::Joined;
+
+impl Member {
+    /// It has to join again. `lost`: it knows that its partitions are not its own any more.
+    pub(super) fn rejoin(&mut self, lost: bool, acts: &mut Acts) {
+        let was_running = self.phase == Phase::Running;
+        if lost && (self.spec.cooperative || !self.spec.background) {
+            self.positions.clear();
+        }
+        self.phase = Phase::Wanting;
+        self.round += 1;
+        if self.stuck && !self.spec.background {
+            // Its handler has the only thread.
+            self.wants_rejoin = true;
+            return;
+        }
+        if was_running && !lost && self.spec.commits_first && !self.stuck {
+            self.phase = Phase::Running;
+            let waits = self.commit(acts) || self.commit_busy;
+            self.phase = if waits { Phase::Revoking } else { Phase::Wanting };
+            if waits {
+                return;
+            }
+        }
+        self.ask_to_join(acts);
+    }
+
+    pub(super) fn ask_to_join(&mut self, acts: &mut Acts) {
+        if self.stuck && !self.spec.background {
+            self.phase = Phase::Wanting;
+            self.wants_rejoin = true;
+            return;
+        }
+        let Some(conn) = self.conn(true) else {
+            self.phase = Phase::Wanting;
+            return;
+        };
+        if !self.spec.cooperative && !self.spec.background {
+            self.positions.clear();
+        }
+        self.round += 1;
+        self.phase = Phase::Joining;
+        let version = self.spec.join_version;
+        let claims = match self.spec.cooperative {
+            true => (self.positions.keys().copied().collect(), self.owns_as.generation),
+            false => (Vec::new(), -1),
+        };
+        let timeouts = (self.spec.session, self.spec.rebalance);
+        let body = wire::join(version, &self.who, timeouts, self.spec.cooperative, claims);
+        acts.push(Act::Send { conn, api: ApiKey::JOIN_GROUP, version, body, asked: Asked::Join(self.round) });
+    }
+
+    pub(super) fn ask_for_assignment(&mut self, leads: bool, members: &[Joined], acts: &mut Acts) {
+        let Some(conn) = self.conn(true) else {
+            self.phase = Phase::Wanting;
+            return;
+        };
+        self.phase = Phase::Syncing;
+        let assignments = match leads && !members.is_empty() {
+            true => assign(members, self.spec.cooperative, self.who.generation),
+            false => Vec::new(),
+        };
+        let version = 5;
+        let body = wire::sync(version, &self.who, self.spec.cooperative, assignments);
+        acts.push(Act::Send { conn, api: ApiKey::SYNC_GROUP, version, body, asked: Asked::Sync(self.round) });
+    }
+
+    pub(super) fn assigned(&mut self, partitions: Vec<i32>, acts: &mut Acts) {
+        self.owns_as = self.who.clone();
+        if !self.spec.cooperative {
+            self.positions.clear();
+        }
+        let before = self.positions.len();
+        self.positions.retain(|p, _| partitions.contains(p));
+        self.acked.retain(|p, _| self.positions.contains_key(p));
+        let gave_up = self.positions.len() < before;
+        self.assigned = partitions;
+        acts.push(Act::Said(format!("owns {:?} in generation {}", self.assigned, self.who.generation)));
+        self.phase = Phase::Fetching;
+        if gave_up {
+            // What it gave up can be assigned in the next round only.
+            self.phase = Phase::Wanting;
+            return self.ask_to_join(acts);
+        }
+        self.fetch(acts);
+    }
+
+    pub(super) fn fetch(&mut self, acts: &mut Acts) {
+        let wanted: Vec<_> = self.assigned.iter().copied().filter(|p| !self.positions.contains_key(p)).collect();
+        if wanted.is_empty() {
+            self.phase = Phase::Running;
+            return;
+        }
+        let Some(conn) = self.conn(false) else {
+            return acts.push(Act::Timer(BACKOFF, What::Refetch(self.round)));
+        };
+        let version = self.spec.fetch_version;
+        let body = wire::fetch(version, &wanted, true);
+        acts.push(Act::Send { conn, api: ApiKey::OFFSET_FETCH, version, body, asked: Asked::Fetch(self.round) });
+    }
+}
+
+/// Every partition to somebody. Eager: in turn, shifted from time to time. Cooperative: owners keep
+/// what they have up to their share, and what somebody has to give up is assigned a round later.
+fn assign(members: &[Joined], cooperative: bool, generation: i32) -> Vec<(String, Vec<i32>)> {
+    let count = super::super::plan::PARTITIONS as usize;
+    let mut all: Vec<(String, Vec<i32>)> = members.iter().map(|(id, ..)| (id.clone(), Vec::new())).collect();
+    if !cooperative {
+        // Where a member has an instance id, that fixes its place.
+        let mut order: Vec<_> = members.iter().enumerate().map(|(i, m)| (m.1.as_ref().unwrap_or(&m.0), i)).collect();
+        order.sort();
+        for partition in 0..count {
+            let turn = (partition + (generation / 3) as usize) % all.len();
+            all[order[turn].1].1.push(partition as i32);
+        }
+        return all;
+    }
+    let claims: Vec<_> = members.iter().map(|(.., metadata)| wire::claims(metadata)).collect();
+    let newest = claims.iter().filter(|(owned, _)| !owned.is_empty()).map(|(_, g)| *g).max().unwrap_or(-1);
+    let share = count.div_ceil(all.len());
+    let mut claimed = vec![false; count];
+    for (index, (owned, since)) in claims.iter().enumerate() {
+        for partition in owned.iter().filter(|_| *since == newest) {
+            let taken = std::mem::replace(&mut claimed[*partition as usize], true);
+            if all[index].1.len() < share && !taken {
+                all[index].1.push(*partition);
+            }
+        }
+    }
+    for partition in (0..count).filter(|p| !claimed[*p]) {
+        if let Some(least) = all.iter_mut().min_by_key(|(_, p)| p.len()) {
+            least.1.push(partition as i32);
+        }
+    }
+    all
+}

@@ -1,0 +1,59 @@
+//! What the simulated kmends are made of.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::Registry;
+
+use crate::config::Config;
+use crate::config::model::Mode;
+use crate::mend::Mender;
+use crate::menders::commit_buffer::{CommitBuffer, Kept};
+use crate::store::checkpoints::Checkpoints;
+use crate::store::journal::{Journal, Promise};
+use crate::telemetry::metrics::Family;
+
+/// A kmend starts.
+pub struct Start<'a> {
+    pub registry: &'a Registry,
+    pub journal: Arc<dyn Journal>,
+    /// What the journal held.
+    pub restored: Vec<Promise>,
+    pub now: Instant,
+}
+
+/// Called once for each life of each kmend.
+pub type Make<'a> = &'a dyn Fn(Start<'_>) -> Vec<Arc<dyn Mender>>;
+
+pub fn none(_: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    Vec::new()
+}
+
+/// All that there are; they watch and change nothing.
+pub fn observing(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let mut config = Config::default();
+    config.menders.offset_reset.mode = Mode::Observe;
+    config.menders.partition_discovery.mode = Mode::Observe;
+    config.menders.commit_buffer.mode = Mode::Observe;
+    let kept = Kept { journal: start.journal, restored: start.restored };
+    crate::menders::all(&config, start.registry, Checkpoints::none(), kept, start.now)
+}
+
+/// commit_buffer mends.
+pub fn buffering(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    alone(start, &Config::default())
+}
+
+/// The same, and commits are acknowledged before the broker has them.
+pub fn behind(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let mut config = Config::default();
+    config.menders.commit_buffer.write_behind.enabled = true;
+    alone(start, &config)
+}
+
+/// Without the other menders: partition_discovery's times are left to chance, also where it is off.
+fn alone(start: Start<'_>, config: &Config) -> Vec<Arc<dyn Mender>> {
+    let repairs = Family::counter(start.registry, "repairs_total", "What menders did.", &["mender", "outcome"]);
+    let kept = Kept { journal: start.journal, restored: start.restored };
+    vec![Arc::new(CommitBuffer::new(config, start.registry, &repairs, kept, start.now))]
+}

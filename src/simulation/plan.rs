@@ -1,0 +1,129 @@
+//! What happens in a run: who takes part, and what goes wrong when. Made from a seed; a plan can be
+//! made smaller and run again.
+
+use super::dice::Dice;
+use super::member::Spec;
+use super::{At, MS, SECOND};
+
+pub const PARTITIONS: i32 = 4;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The app is gone at once: its connections break, or (`silent`) nothing more is heard of them.
+    Kill { member: usize, silent: bool },
+    /// It commits, leaves the group and ends; `back` after so long.
+    Leave { member: usize, back: Option<At> },
+    /// The whole process stands still, with a commit in hand.
+    Freeze { member: usize, time: At },
+    /// The handler does not come back; the client's own thread goes on.
+    Stick { member: usize, time: At },
+    /// It goes back on purpose and commits that.
+    Rewind { member: usize },
+    /// A connection breaks, on the client's side of kmend or on the broker's.
+    Cut { member: usize, slot: usize, upstream: bool },
+    /// The broker does not get to a connection's requests.
+    Stall { member: usize, slot: usize, time: At },
+    /// A kmend ends without warning; it is back after so long.
+    Crash { kmend: usize, down: At },
+    /// The same, at the next such moment and a little later.
+    Doom { kmend: usize, moment: Moment, after: At, down: At },
+    /// The coordinator moves: nobody is it, then it loads.
+    Move { away: At, loading: At },
+    /// An operator sets the committed offsets, in percent of what they are.
+    Reset { percent: i64 },
+    /// The journal's disk is full.
+    Disk { kmend: usize, time: At },
+    /// Everybody leaves; they are back one after another.
+    Exodus { back: At },
+}
+
+/// When a kmend is in the middle of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The journal has been asked to keep something.
+    Writing,
+    /// It has kept it; the client is being told.
+    Written,
+    /// Something of kmend's own is on its way to the broker.
+    Sending,
+}
+
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub kmends: usize,
+    /// A member that was left out by shrinking is `None`, so that the others keep their numbers.
+    pub members: Vec<Option<Spec>>,
+    pub faults: Vec<(At, Fault)>,
+    pub faults_end: At,
+    pub end: At,
+    /// Every packet takes 1 ms, whole.
+    pub calm: bool,
+}
+
+impl Plan {
+    pub fn new(seed: u64) -> Plan {
+        let mut dice = Dice::new(seed, 1);
+        let faults_end = dice.range(8, 14) * SECOND;
+        let count = dice.range(1, 6) as usize;
+        // One for each, or one for all.
+        let kmends = if dice.one_in(2) { count } else { dice.range(1, 3) as usize };
+        let cooperative = dice.one_in(3);
+        let members = (0..count).map(|n| Some(Spec::random(n, kmends, cooperative, faults_end, &mut dice))).collect();
+        let mut faults: Vec<_> =
+            (0..dice.range(0, 24)).map(|_| (dice.range(SECOND, faults_end), fault(count, kmends, &mut dice))).collect();
+        faults.sort_by_key(|(at, _)| *at);
+        Plan { seed, kmends, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false }
+    }
+
+    pub fn tell(&self) -> String {
+        let mut out = format!("seed {}: {} kmend(s), faults until {}\n", self.seed, self.kmends, ms(self.faults_end));
+        for (number, spec) in self.members.iter().enumerate() {
+            if let Some(s) = spec {
+                out += &format!(
+                    "  member {number} ({}, {}) behind kmend {}: session {}, rebalance {}, commits every {}\n",
+                    s.client_id,
+                    s.kind(),
+                    s.kmend,
+                    ms(s.session),
+                    ms(s.rebalance),
+                    ms(s.commit_every)
+                );
+            }
+        }
+        for (at, fault) in &self.faults {
+            out += &format!("  at {}: {fault:?}\n", ms(*at));
+        }
+        out
+    }
+}
+
+pub fn ms(at: At) -> String {
+    format!("{}.{:03} s", at / SECOND, at % SECOND / MS)
+}
+
+fn fault(count: usize, kmends: usize, dice: &mut Dice) -> Fault {
+    let member = dice.range(0, count as u64) as usize;
+    let kmend = dice.range(0, kmends as u64) as usize;
+    let slot = dice.range(0, 2) as usize;
+    match dice.range(0, 29) {
+        0..2 => Fault::Kill { member, silent: dice.one_in(2) },
+        2..5 => Fault::Leave { member, back: (!dice.one_in(4)).then(|| dice.range(100, 4000) * MS) },
+        5..8 => Fault::Freeze { member, time: dice.range(200, 6000) * MS },
+        8..12 => Fault::Stick { member, time: dice.range(200, 6000) * MS },
+        12..14 => Fault::Rewind { member },
+        14..17 => Fault::Cut { member, slot, upstream: dice.one_in(2) },
+        17..19 => Fault::Stall { member, slot, time: dice.range(20, 4000) * MS },
+        19..22 => Fault::Crash { kmend, down: dice.range(10, 3000) * MS },
+        22 => Fault::Move { away: dice.range(20, 1500) * MS, loading: dice.range(0, 600) * MS },
+        23 => Fault::Reset { percent: dice.pick(&[0, 50, 100, 150]) },
+        24 => Fault::Disk { kmend, time: dice.range(100, 4000) * MS },
+        25..28 => Fault::Doom {
+            kmend,
+            moment: dice.pick(&[Moment::Writing, Moment::Written, Moment::Sending]),
+            after: dice.range(0, 3 * MS),
+            down: dice.range(10, 3000) * MS,
+        },
+        _ => Fault::Exodus { back: dice.range(500, 5000) * MS },
+    }
+}

@@ -1,0 +1,90 @@
+//! Makes a plan that breaks a rule smaller, as long as it breaks the same rule.
+
+use super::SECOND;
+use super::menders::Make;
+use super::plan::Plan;
+use super::world::{Outcome, run};
+
+/// Runs that may be spent on it.
+const PATIENCE: usize = 400;
+
+pub struct Shrinker<'a> {
+    make: Make<'a>,
+    transparent: bool,
+    rule: &'static str,
+    runs: usize,
+}
+
+impl Shrinker<'_> {
+    fn breaks(&mut self, plan: &Plan) -> bool {
+        self.runs += 1;
+        self.runs <= PATIENCE
+            && run(plan, self.make, self.transparent, false).violation.is_some_and(|v| v.rule == self.rule)
+    }
+
+    /// Leaves out chunks of faults, from half of them down to single ones (ddmin).
+    fn fewer_faults(&mut self, plan: &mut Plan) {
+        let mut chunk = plan.faults.len().div_ceil(2).max(1);
+        loop {
+            let mut at = 0;
+            while at < plan.faults.len() {
+                let mut less = plan.clone();
+                less.faults.drain(at..(at + chunk).min(plan.faults.len()));
+                if self.breaks(&less) {
+                    *plan = less;
+                } else {
+                    at += chunk;
+                }
+            }
+            if chunk == 1 {
+                return;
+            }
+            chunk = chunk.div_ceil(2);
+        }
+    }
+
+    fn fewer_members(&mut self, plan: &mut Plan) {
+        for member in 0..plan.members.len() {
+            let mut less = plan.clone();
+            if less.members[member].take().is_some() && self.breaks(&less) {
+                *plan = less;
+            }
+        }
+    }
+
+    fn simpler(&mut self, plan: &mut Plan) {
+        let mut less = plan.clone();
+        less.calm = true;
+        if self.breaks(&less) {
+            *plan = less;
+        }
+        // Nothing that comes after it matters.
+        while plan.faults_end > 2 * SECOND {
+            let mut less = plan.clone();
+            less.faults_end -= SECOND;
+            less.end -= SECOND;
+            less.faults.retain(|(at, _)| *at < less.faults_end);
+            if !self.breaks(&less) {
+                break;
+            }
+            *plan = less;
+        }
+    }
+}
+
+/// The smallest plan that was found, and its run, told.
+pub fn shrink(plan: &Plan, rule: &'static str, make: Make<'_>, transparent: bool) -> (Plan, Outcome) {
+    let mut plan = plan.clone();
+    let mut shrinker = Shrinker { make, transparent, rule, runs: 0 };
+    loop {
+        let before = (plan.faults.len(), plan.members.iter().flatten().count());
+        shrinker.fewer_faults(&mut plan);
+        shrinker.fewer_members(&mut plan);
+        shrinker.simpler(&mut plan);
+        if before == (plan.faults.len(), plan.members.iter().flatten().count()) || shrinker.runs > PATIENCE {
+            break;
+        }
+    }
+    let outcome = run(&plan, make, transparent, true);
+    (plan, outcome)
+}

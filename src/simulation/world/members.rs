@@ -1,0 +1,268 @@
+//! The members' end of the connections, and what members want done.
+
+use super::links::{Hop, Link, Packet, Waiting, frames};
+use super::{Event, World};
+use crate::session::tests::kit::Cuts;
+use crate::simulation::dice::Dice;
+use crate::simulation::member::{Act, Acts, Asked, Member, Phase, What};
+use crate::simulation::plan::ms;
+use crate::simulation::{At, SECOND};
+use crate::wire::codec::local;
+use crate::wire::head;
+
+/// So long after the last fault everything is answered within so long.
+const CALM: At = 15 * SECOND;
+const PROMPT: At = SECOND;
+
+impl World<'_> {
+    pub(super) fn start_member(&mut self, member: usize, life: u32) {
+        let Some(person) = self.people[member].as_mut() else { return };
+        if person.life != life || person.member.is_up() {
+            return;
+        }
+        if person.has_lived {
+            return self.next_life(member, Some(0));
+        }
+        person.has_lived = true;
+        let mut acts = Acts::new();
+        person.member.start(&mut acts);
+        self.say(|| format!("member {member} starts (life {life})"));
+        self.act(member, acts);
+    }
+
+    pub(super) fn member_timer(&mut self, member: usize, life: u32, what: What) {
+        let now = self.now;
+        let Some(person) = self.people[member].as_mut() else { return };
+        if person.life != life || !person.member.is_up() {
+            return;
+        }
+        if person.frozen {
+            return person.timers.push(what);
+        }
+        let mut acts = Acts::new();
+        person.member.timer(now, what, &mut acts);
+        self.act(member, acts);
+    }
+
+    pub(super) fn member_gets(&mut self, conn: u64, packet: Packet) {
+        let Some((member, life)) = self.links.get(&conn).and_then(|l| l.life) else {
+            return self.own_gets(conn, packet);
+        };
+        let Some(person) = self.people[member].as_mut().filter(|p| p.life == life) else {
+            return;
+        };
+        if person.frozen {
+            return person.mail.push((conn, packet));
+        }
+        let Some(link) = self.links.get_mut(&conn).filter(|l| l.member_open) else {
+            return;
+        };
+        let mut acts = Acts::new();
+        match packet {
+            Packet::Close => {
+                link.member_open = false;
+                self.truth.broke(self.now, (member, life));
+                person.member.closed(conn, &mut acts);
+                self.say(|| format!("member {member}: connection {conn} is closed"));
+                self.act(member, acts);
+            }
+            Packet::Bytes(bytes) => {
+                link.to_member.extend(bytes);
+                for frame in frames(&mut link.to_member) {
+                    self.member_reads(member, conn, &frame);
+                }
+            }
+        }
+    }
+
+    fn member_reads(&mut self, member: usize, conn: u64, frame: &[u8]) {
+        let got = head::correlation(frame).expect("a correlation id");
+        let Some(link) = self.links.get_mut(&conn).filter(|l| l.member_open) else {
+            return;
+        };
+        let Some(waiting) = link.waiting.pop_front() else {
+            return self.broken("I5", format!("member {member} gets an answer #{got} that it did not ask for"));
+        };
+        if waiting.correlation != got {
+            let what = format!("member {member} gets the answer #{got}, #{} is due", waiting.correlation);
+            return self.broken("I5", what);
+        }
+        let is_calm = waiting.at > self.plan.faults_end + CALM;
+        if is_calm && !waiting.behind_join && self.now - waiting.at > PROMPT {
+            let what = format!("member {member} waits for {:?} from {} on", waiting.asked, ms(waiting.at));
+            self.broken("I5", what);
+        }
+        let body = head::response_body(frame, frame.len(), waiting.api, waiting.version).expect("a body");
+        let Some(person) = self.people[member].as_mut() else { return };
+        let mut acts = Acts::new();
+        let (version, asked) = (waiting.version, &waiting.asked);
+        let was = person.member.phase;
+        person.member.answered(conn, asked, version, frame, body, &mut acts);
+        let phase = person.member.phase;
+        self.say(|| {
+            let name = waiting.api.name().unwrap_or("?");
+            format!("member {member} reads #{got} {name} on {conn}; {was:?} -> {phase:?}")
+        });
+        self.act_since(member, acts, waiting.at);
+    }
+
+    pub(super) fn act(&mut self, member: usize, acts: Acts) {
+        self.act_since(member, acts, self.now);
+    }
+
+    /// `asked`: when what has been answered was asked.
+    fn act_since(&mut self, member: usize, acts: Acts, asked: At) {
+        let Some(life) = self.people[member].as_ref().map(|p| p.life) else { return };
+        let who = (member, life);
+        for act in acts {
+            match act {
+                Act::Open(slot) => self.open(member, life, slot),
+                Act::Close(conn) => self.member_closes(conn),
+                Act::Send { conn, api, version, body, asked } => {
+                    self.member_sends(member, conn, api, version, &body, asked)
+                }
+                Act::Unlinked => self.truth.broke(self.now, (member, life)),
+                Act::Timer(after, what) => self.later(after, Event::Timer { member, life, what }),
+                Act::Processed { partition, from, to } => self.truth.processed(partition, from, to),
+                Act::Started { partition, at } => {
+                    self.say(|| format!("member {member} starts on partition {partition} at {at}"));
+                    self.truth.started(self.now, asked, who, partition, at);
+                }
+                Act::Acked { partition, offset } => {
+                    self.say(|| format!("member {member} is acknowledged {partition}:{offset}"));
+                    self.truth.acked(self.now, asked, who, partition, offset);
+                }
+                Act::Rewound { partition, to } => {
+                    self.truth.count("rewinds");
+                    self.say(|| format!("member {member} goes back to {to} on partition {partition}"));
+                    self.truth.rewound(self.now, who, partition, to);
+                }
+                Act::Died(why) => {
+                    self.say(|| format!("member {member} dies: {why}"));
+                    self.truth.count("apps that died");
+                    self.come_back(member);
+                }
+                Act::Said(what) => self.say(|| format!("member {member} {what}")),
+            }
+        }
+    }
+
+    /// The next life of a member that has ended.
+    pub(super) fn come_back(&mut self, member: usize) {
+        let restart = self.people[member].as_ref().and_then(|p| p.member.spec.restart);
+        self.next_life(member, restart);
+    }
+
+    pub(super) fn next_life(&mut self, member: usize, after: Option<At>) {
+        let seed = self.plan.seed;
+        let Some(person) = self.people[member].as_mut() else { return };
+        person.life += 1;
+        person.frozen = false;
+        person.has_lived = false;
+        person.mail.clear();
+        person.timers.clear();
+        let life = person.life;
+        let dice = Dice::new(seed, 1000 * u64::from(life) + 100 + member as u64);
+        person.member = Member::new(person.member.spec.clone(), dice);
+        if let Some(after) = after {
+            self.later(after, Event::Start { member, life });
+        }
+    }
+
+    fn open(&mut self, member: usize, life: u32, slot: usize) {
+        let kmend = self.people[member].as_ref().map_or(0, |p| p.member.spec.kmend);
+        let conn = self.next_conn;
+        let node = self.broker.coordinator;
+        let mut dice = Dice::new(self.plan.seed, 1_000_000 + conn);
+        let cuts = match dice.one_in(4) && !self.plan.calm {
+            true => Cuts::random(dice.next()),
+            false => Cuts::Whole,
+        };
+        let now = self.instant();
+        let rig = self.processes[kmend].kit.as_ref().map(|kit| kit.connect_at(cuts, conn, Some(node), now));
+        let opened = rig.map(|rig| {
+            self.next_conn += 1;
+            self.links.insert(conn, Link::new(Some((member, life)), kmend, node, Some(rig), dice));
+            conn
+        });
+        self.say(|| format!("member {member} opens {opened:?} to broker {node} through kmend {kmend}"));
+        let Some(person) = self.people[member].as_mut() else { return };
+        let mut acts = Acts::new();
+        person.member.opened(slot, opened, &mut acts);
+        self.act(member, acts);
+    }
+
+    pub(super) fn member_closes(&mut self, conn: u64) {
+        if let Some(link) = self.links.get_mut(&conn).filter(|l| l.member_open) {
+            link.member_open = false;
+            self.send(conn, Hop::MemberToKmend, Packet::Close);
+        }
+    }
+
+    fn member_sends(
+        &mut self,
+        member: usize,
+        conn: u64,
+        api: crate::wire::api::ApiKey,
+        version: i16,
+        body: &[u8],
+        asked: Asked,
+    ) {
+        let now = self.now;
+        let Some(person) = self.people[member].as_ref() else { return };
+        let life = (member, person.life);
+        let Some(link) = self.links.get_mut(&conn).filter(|l| l.member_open) else {
+            return;
+        };
+        link.correlation += 1;
+        let correlation = link.correlation;
+        let frame = local::request(api, version, correlation, person.member.spec.client_id.as_bytes(), body);
+        self.say(|| format!("member {member} sends #{correlation} {asked:?} on {conn}"));
+        if let Asked::Commit { offsets, .. } = &asked {
+            self.truth.sends(now, conn, correlation, life, offsets);
+        }
+        if let Some(link) = self.links.get_mut(&conn) {
+            let joins = |asked: &Asked| matches!(asked, Asked::Join(_) | Asked::Sync(_));
+            let behind_join = joins(&asked) || link.waiting.iter().any(|w| joins(&w.asked));
+            link.waiting.push_back(Waiting { correlation, api, version, asked, at: now, behind_join });
+        }
+        self.send(conn, Hop::MemberToKmend, Packet::Bytes(frame));
+    }
+
+    pub(super) fn thaw(&mut self, member: usize) {
+        let Some(person) = self.people[member].as_mut().filter(|p| p.frozen) else {
+            return;
+        };
+        person.frozen = false;
+        let mail = std::mem::take(&mut person.mail);
+        let timers = std::mem::take(&mut person.timers);
+        let mut acts = Acts::new();
+        person.member.go_on(&mut acts);
+        self.say(|| format!("member {member} goes on"));
+        self.act(member, acts);
+        for (conn, packet) in mail {
+            self.member_gets(conn, packet);
+        }
+        let life = self.people[member].as_ref().map_or(0, |p| p.life);
+        for what in timers {
+            self.member_timer(member, life, what);
+        }
+    }
+
+    pub(super) fn unstick(&mut self, member: usize, life: u32) {
+        let Some(person) = self.people[member].as_mut().filter(|p| p.life == life && p.member.stuck) else {
+            return;
+        };
+        if person.frozen {
+            return self.later(50_000, Event::Unstick { member, life });
+        }
+        let mut acts = Acts::new();
+        person.member.go_on(&mut acts);
+        self.say(|| format!("member {member}: its handler is back"));
+        self.act(member, acts);
+    }
+
+    pub(super) fn is_running(&self, member: usize) -> bool {
+        self.people[member].as_ref().is_some_and(|p| p.member.phase == Phase::Running)
+    }
+}
