@@ -30,6 +30,9 @@ impl Book {
     /// The groups with promises of members that this connection carries.
     pub fn of_carrier(&self, conn: u64) -> Vec<Arc<str>> {
         let state = self.state();
+        if state.promises == 0 {
+            return Vec::new();
+        }
         let mine = |g: &Group| {
             g.slots.values().filter_map(|s| s.held.as_ref()).any(|h| g.carriers.get(&h.promise.member) == Some(&conn))
         };
@@ -58,6 +61,9 @@ impl Book {
     /// Groups with promises that no connection carries, given before `then`.
     pub fn stranded(&self, now: Instant, then: Instant) -> Vec<Arc<str>> {
         let state = self.state();
+        if state.promises == 0 && state.jobs.is_empty() {
+            return Vec::new();
+        }
         let begun = |s: &Slot| s.job.and_then(|id| state.jobs.get(&id)).is_some_and(job::Job::is_unsent_errand);
         let stranded = |g: &Group, s: &Slot| {
             let due = |h: &&Held| h.given <= then && h.not_before.is_none_or(|at| at <= now);

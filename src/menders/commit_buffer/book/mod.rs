@@ -198,6 +198,9 @@ impl Book {
     /// that is written behind.
     pub fn census(&self, now: Instant) -> (usize, Duration, Duration) {
         let state = self.state();
+        if state.promises == 0 {
+            return Default::default();
+        }
         let held = || state.groups.values().flat_map(|g| g.slots.values()).filter_map(|s| s.held.as_ref());
         let oldest = |kind| held().filter(|h| h.promise.kind == kind).map(|h| now - h.given).max().unwrap_or_default();
         (state.promises, oldest(Kind::Buffered), oldest(Kind::Behind))
@@ -293,6 +296,9 @@ impl Book {
     /// Gives up what has waited too long.
     pub fn expire(&self, now: Instant) {
         let mut state = self.state();
+        if state.promises == 0 {
+            return;
+        }
         let due = |s: &Slot| s.held.as_ref().is_some_and(|h| s.job.is_none() && h.until.is_some_and(|u| u <= now));
         let places: Vec<(Arc<str>, Place)> = state
             .groups
