@@ -388,13 +388,14 @@ fn parts<'a>(cx: &Cx<'_>, commit: &'a Commit) -> Vec<Part<'a>> {
     all
 }
 
+/// What the journal knows a place by.
+pub(super) fn journal_key(cx: &Cx<'_>, group: &Arc<str>, (topic, partition): &Place) -> Key {
+    let cluster = cx.shared.cluster.id().unwrap_or_default();
+    Key { cluster, group: group.clone(), topic: topic.clone(), partition: *partition }
+}
+
 fn promise(cx: &Cx<'_>, commit: &Commit, part: &Part<'_>, kind: Kind) -> Promise {
-    let key = Key {
-        cluster: cx.shared.cluster.id().unwrap_or_default(),
-        group: commit.group.clone(),
-        topic: part.place.0.clone(),
-        partition: part.place.1,
-    };
+    let key = journal_key(cx, &commit.group, &part.place);
     Promise {
         key,
         kind,

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::book::{Decided, Offer, Place};
+use super::commits::journal_key;
 use super::conn::OnConnection;
 use super::rules;
 use crate::config::model::Mode;
 use crate::mend::catalog::NO_ID;
 use crate::mend::software::{Fingerprint, Software, identify};
 use crate::mend::{ClientKey, Conn, Cx, GroupKind, Member, Phase};
-use crate::store::journal::{Key, Kind, Promise, now_ms};
+use crate::store::journal::{Kind, Promise, now_ms};
 
 /// How long a client's other connections may take to go with this one.
 pub(super) const TOGETHER: Duration = Duration::from_millis(400);
@@ -141,12 +142,7 @@ impl OnConnection {
                 continue;
             }
             let promise = Promise {
-                key: Key {
-                    cluster: cx.shared.cluster.id().unwrap_or_default(),
-                    group: group.clone(),
-                    topic: place.0.clone(),
-                    partition: place.1,
-                },
+                key: journal_key(cx, group, &place),
                 kind: Kind::Behind,
                 topic_id: id,
                 member: id_of.clone(),
