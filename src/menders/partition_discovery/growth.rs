@@ -122,11 +122,11 @@ impl Side {
         true
     }
 
-    /// A Metadata answer shows the growth. One that may be another app's counts only for those
-    /// that have just been made to look.
+    /// A Metadata answer shows the growth. Those that may be another app's count for no more apps
+    /// than have just been made to look: an app that was not is still to be.
     pub fn show(&mut self, likely: Likely) {
-        let nudged = self.round.as_ref().is_some_and(|r| !r.taken.is_empty());
-        if likely == Likely::Yes || (likely == Likely::Perhaps && nudged) {
+        let waited_for = || self.round.as_ref().is_some_and(|r| self.shown_since(r) < r.taken.len());
+        if likely == Likely::Yes || (likely == Likely::Perhaps && waited_for()) {
             self.shown += 1;
         }
     }
@@ -229,5 +229,38 @@ impl Growth {
     pub fn is_over(&self, now: Instant) -> bool {
         let settled = self.producers.is_settled() && self.consumers.is_settled();
         (settled && self.asked) || now.saturating_duration_since(self.opened) >= FORGOTTEN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_may_be_anothers_hide_no_app_that_was_not_nudged() {
+        let now = Instant::now();
+        let round = Round {
+            how: None,
+            due: now,
+            need: 2,
+            eligible: vec![1, 2],
+            taken: Vec::new(),
+            check: None,
+            shown_before: 0,
+        };
+        let mut side = Side { round: Some(round.clone()), ..Side::default() };
+        side.show(Likely::Perhaps);
+        assert_eq!(side.shown, 0, "nobody was made to look");
+        assert!(side.take(1, How::Reject, Duration::ZERO, now));
+        // The nudged producer's own, and that of a consumer under the same name.
+        side.show(Likely::Perhaps);
+        side.show(Likely::Perhaps);
+        assert_eq!(side.shown_since(&round), 1, "the other producer is still to look");
+        assert!(side.take(2, How::Reject, Duration::ZERO, now));
+        side.show(Likely::No);
+        side.show(Likely::Perhaps);
+        assert_eq!(side.shown_since(&round), 2);
+        side.show(Likely::Yes);
+        assert_eq!(side.shown, 3);
     }
 }
