@@ -30,6 +30,7 @@ matrix: ## every client by every eviction, growth and refused commit; the report
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test evicted_offset
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test new_partitions runs
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test commits runs
+	KMEND_MATRIX=1 $(CARGO) test --locked --release --test assignments runs
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all

@@ -151,7 +151,7 @@ impl App {
         let shared = Arc::new(MendShared::default());
         let (kept, journal) = journal::open(&config, kind, state_dir.as_ref(), &registry, &shared)?;
         readiness.set(Check::Journal, true);
-        let menders = menders::all(&config, &registry, checkpoints, kept, Instant::now());
+        let menders = menders::all(&config, &registry, &shared, checkpoints, kept, Instant::now());
         let routing = Arc::new(Routing::new(
             Settings {
                 first_port: first_port(&config),
@@ -202,10 +202,15 @@ impl App {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
-        let admin_state = Arc::new(AdminState { registry, readiness: readiness.clone(), running: running.clone() });
+        let admin_state = Arc::new(AdminState {
+            registry,
+            readiness: readiness.clone(),
+            running: running.clone(),
+            mend: env.shared.clone(),
+        });
         let listener = tokio::net::TcpListener::from_std(admin_listener)
             .map_err(|e| listen_error("admin.address", admin_address, e))?;
-        tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez");
+        tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez /healthz/clients /api/status");
         runtime.spawn(admin::serve(listener, admin_state, admin_stopped));
         runtime.spawn(prime::run(listen.clone(), move |up| readiness.set(Check::Upstream, up)));
         let errands = runtime.spawn(errands::run(listen.clone()));

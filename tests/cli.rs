@@ -171,13 +171,21 @@ fn config_shows_where_each_key_came_from() {
 
 #[test]
 fn what_is_not_in_this_version_is_not_ignored() {
-    let args = |set| ["check", "--upstream", "kafka:9092", "--set", set];
+    fn args(set: &str) -> [&str; 5] {
+        ["check", "--upstream", "kafka:9092", "--set", set]
+    }
     let (code, _, stderr) = kmend(&args("listen.tls.enabled=true")).output();
     assert_eq!(code, 78);
     assert!(stderr.contains("TLS from clients is not in this version"), "{stderr}");
-    let (code, _, stderr) = kmend(&args("menders.assignment_watchdog.mode=repair")).output();
-    assert_eq!(code, 0);
-    assert_eq!(stderr, "note: menders.assignment_watchdog has no effect: this mender is not in this version\n");
+    let (code, _, stderr) = kmend(&args("upstream.sasl.mechanism=PLAIN")).output();
+    assert_eq!(code, 78);
+    assert!(stderr.contains("a login made by kmend is not in this version"), "{stderr}");
+    // All menders are: nothing is said of them.
+    for mender in ["offset_reset", "partition_discovery", "commit_buffer", "assignment_watchdog"] {
+        let set = format!("menders.{mender}.mode=repair");
+        let (code, _, stderr) = kmend(&args(&set)).output();
+        assert_eq!((code, stderr.as_str()), (0, ""), "{mender}");
+    }
 }
 
 #[test]

@@ -26,7 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("admin", &["config", "telemetry"]),
+    // What is known of clients and groups is shown there.
+    ("admin", &["config", "mend", "telemetry"]),
     ("listen", &["config", "mend", "routing", "session", "telemetry", "upstream", "wire"]),
     ("routing", &["config", "mend", "telemetry"]),
     ("session", &["config", "mend", "telemetry", "upstream", "wire"]),

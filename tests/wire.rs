@@ -112,7 +112,7 @@ fn theirs(api: ApiKey, version: i16, request: bool) -> Option<(Theirs, i16)> {
         (ApiKey::API_VERSIONS, 5, false) => 4,
         (ApiKey::API_VERSIONS, 5, true) | (ApiKey::OFFSET_FETCH | ApiKey::OFFSET_COMMIT, 10, true) => return None,
         (ApiKey::SHARE_FETCH | ApiKey::SHARE_ACKNOWLEDGE, v, _) if v != 1 => return None,
-        (ApiKey::PRODUCE, ..3, _) => return None,
+        (ApiKey::PRODUCE, ..3, _) | (ApiKey::OFFSET_FOR_LEADER_EPOCH, ..2, _) => return None,
         (_, v, _) => v,
     };
     Some((key, version))

@@ -78,7 +78,9 @@ mod tests {
         let (near, far) = ("[::1]:1".parse().unwrap(), "10.0.0.1:1".parse().unwrap());
         assert!(is_exposed("/api/config", near, &admin));
         assert!(!is_exposed("/api/config", far, &admin));
+        assert!(!is_exposed("/api/status", far, &admin));
         assert!(is_exposed("/metrics", far, &admin));
+        assert!(is_exposed("/healthz/clients", far, &admin));
         let all = Admin { expose: Expose::All, ..admin };
         assert!(is_exposed("/api/config", far, &all));
     }

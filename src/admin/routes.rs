@@ -1,6 +1,7 @@
 //! What each path answers. No sockets here.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -11,10 +12,12 @@ use serde_json::json;
 
 use super::readiness::Check;
 use super::server::AdminState;
-use super::{access, openmetrics};
+use super::{access, clients, openmetrics};
 use crate::config;
+use crate::mend::view;
 
-const PATHS: &str = "/metrics\n/livez\n/readyz (?verbose)\n/api/config\n";
+const PATHS: &str = "/metrics\n/livez\n/readyz (?verbose)\n/healthz/clients (?verbose)\n/api/status\n/api/config\n";
+const KNOWN: [&str; 7] = ["/", "/metrics", "/livez", "/readyz", "/healthz/clients", "/api/status", "/api/config"];
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
@@ -34,12 +37,11 @@ pub(super) fn answer<B>(state: &AdminState, local: SocketAddr, request: &Request
     if !access::is_exposed(path, local, &current.admin) {
         return plain(
             StatusCode::FORBIDDEN,
-            "only /metrics, /livez and /readyz answer on this address; \
+            "only /metrics, /livez, /readyz and /healthz/clients answer on this address; \
              ask on loopback, or set admin.expose: all\n",
         );
     }
-    let known = ["/", "/metrics", "/livez", "/readyz", "/api/config"].contains(&path);
-    if known && request.method() != Method::GET && request.method() != Method::HEAD {
+    if KNOWN.contains(&path) && request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         let allowed = HeaderValue::from_static("GET, HEAD");
         answer.headers_mut().insert(ALLOW, allowed);
@@ -50,6 +52,8 @@ pub(super) fn answer<B>(state: &AdminState, local: SocketAddr, request: &Request
         "/metrics" => metrics(state, request),
         "/livez" => plain(StatusCode::OK, "ok\n"),
         "/readyz" => readyz(state, &current, has_flag(request, "verbose")),
+        "/healthz/clients" => clients(state, has_flag(request, "verbose")),
+        "/api/status" => status(state),
         "/api/config" => configuration(state, &current),
         _ => plain(StatusCode::NOT_FOUND, format!("nothing here; there are:\n{PATHS}")),
     }
@@ -90,6 +94,18 @@ fn readyz(state: &AdminState, current: &config::Config, verbose: bool) -> Answer
     }
     text.push_str(verdict);
     plain(status, text)
+}
+
+fn clients(state: &AdminState, verbose: bool) -> Answer {
+    let (healthy, text) = clients::report(&view::status(&state.mend, Instant::now()), verbose);
+    plain(if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
+}
+
+fn status(state: &AdminState) -> Answer {
+    match serde_json::to_string(&view::status(&state.mend, Instant::now())) {
+        Ok(text) => with_type(StatusCode::OK, JSON, format!("{text}\n")),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
 }
 
 fn configuration(state: &AdminState, current: &config::Config) -> Answer {

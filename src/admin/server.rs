@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use super::readiness::Readiness;
 use super::routes;
 use crate::config::Running;
+use crate::mend;
 
 /// Scrapers, probes and a few people.
 const MOST_CONNECTIONS: usize = 64;
@@ -39,6 +40,8 @@ pub struct AdminState {
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub running: Running,
+    /// What is known of clients and groups.
+    pub mend: Arc<mend::Shared>,
 }
 
 /// Serves until `stop` says so (or its sender is gone).

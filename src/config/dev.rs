@@ -18,6 +18,7 @@ pub(super) fn layers() -> Vec<Node> {
         ("menders.offset_reset.mode", text("repair")),
         ("menders.partition_discovery.mode", text("repair")),
         ("menders.commit_buffer.mode", text("repair")),
+        ("menders.assignment_watchdog.mode", text("repair")),
         // An app that is stopped and started all day shall neither lose its place nor read twice.
         ("menders.commit_buffer.write_behind.enabled", Data::Bool(true)),
         ("menders.commit_buffer.delivered.enabled", Data::Bool(true)),

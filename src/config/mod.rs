@@ -2,6 +2,7 @@
 //!
 //! `load` turns [`Sources`] into a checked [`Loaded`]; `Running` holds the one value that is in force.
 
+pub mod assignment_watchdog;
 pub mod commit_buffer;
 mod defaults;
 mod dev;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::assignment_watchdog::AssignmentWatchdog;
 use super::commit_buffer::CommitBuffer;
-use super::later::{AssignmentWatchdog, Sasl};
+use super::later::Sasl;
 use super::units::{Auto, ByteSize, Duration, HostPort, one_or_many, one_or_many_schema};
 
 /// What a mender does with what it finds.
@@ -161,7 +162,7 @@ pub struct Menders {
     pub partition_discovery: PartitionDiscovery,
     /// Commits that a rebalance refuses.
     pub commit_buffer: CommitBuffer,
-    /// Partitions that are assigned and never fetched.
+    /// Partitions that are assigned and that nobody consumes; members that live and do nothing.
     pub assignment_watchdog: AssignmentWatchdog,
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::assignment_watchdog::{AssignmentWatchdog, StalledScope, WatchdogScope};
 use super::model::Nudge;
 use super::model::{Mode, ResetPolicy, TopicRule};
 use super::units::{Auto, ByteSize, Duration, HostPort};
@@ -99,18 +100,81 @@ fn the_whole_documented_configuration_is_read() {
     assert_eq!(loaded.notes, Vec::<String>::new());
     let menders = loaded.config.menders;
     assert_eq!(menders.partition_discovery.nudge, Auto::Auto);
+    assert_eq!(menders.assignment_watchdog, AssignmentWatchdog::default());
 
     let later = "menders:
   partition_discovery: { mode: repair, interval: 5s, nudge: reject }
   commit_buffer: { mode: observe, groups: { 'a*': { unknown_member: pass }, b: { mode: off } },
                    write_behind: { enabled: true }, delivered: { enabled: true, unsafe: true },
                    journal: { dir: /tmp, max_bytes: 1MiB, sync: always } }
-  assignment_watchdog: { mode: repair, scope: any }
+  assignment_watchdog: { mode: observe, after: 5s, scope: any, stalled_after: 7s, stalled_scope: any,
+                         topics: { a: { mode: off } }, clients: { 'c*': { mode: repair } },
+                         groups: { g: { mode: repair }, h: { scope: protocol_switch }, i: {} } }
 ";
     let loaded = Case::good(later).ok();
-    assert_eq!(loaded.notes, ["menders.assignment_watchdog has no effect: this mender is not in this version",]);
+    assert_eq!(loaded.notes, Vec::<String>::new());
     let nudge = loaded.config.menders.partition_discovery.nudge;
     assert_eq!(nudge, Auto::Set(Nudge::Reject));
+    let watchdog = loaded.config.menders.assignment_watchdog;
+    assert_eq!((watchdog.mode, watchdog.scope), (Mode::Observe, WatchdogScope::Any));
+    assert_eq!((watchdog.after, watchdog.stalled_after), (Duration::from_secs(5), Duration::from_secs(7)));
+    assert_eq!(watchdog.stalled_scope, StalledScope::Any);
+    assert_eq!((watchdog.topics["a"].mode, watchdog.clients["c*"].mode), (Mode::Off, Mode::Repair));
+    let of_groups: Vec<_> = watchdog.groups.values().map(|rule| (rule.mode, rule.scope)).collect();
+    assert_eq!(of_groups, [(Some(Mode::Repair), None), (None, Some(WatchdogScope::ProtocolSwitch)), (None, None)]);
+}
+
+#[test]
+fn who_does_not_consume_is_watched_unless_somebody_says_otherwise() {
+    let watchdog = |case: Case| case.ok().config.menders.assignment_watchdog;
+    let default = watchdog(Case::good(""));
+    assert_eq!((default.mode, default.scope), (Mode::Repair, WatchdogScope::ProtocolSwitch));
+    assert_eq!((default.after, default.stalled_after), (Duration::from_secs(30), Duration::from_secs(60)));
+    assert_eq!(default.stalled_scope, StalledScope::AfterError);
+    let case = Case::good("menders: { assignment_watchdog: { after: 10s } }\n");
+    assert_eq!(watchdog(case).mode, Mode::Repair);
+    let case = Case::good("").env("KMEND_MENDERS__ASSIGNMENT_WATCHDOG__MODE", "off");
+    assert_eq!(watchdog(case).mode, Mode::Off);
+    let case = Case::good("").set("menders.assignment_watchdog.groups.orders.eu={scope: any}");
+    assert_eq!(watchdog(case).groups["orders.eu"].scope, Some(WatchdogScope::Any));
+    let dev = load(&Sources { dev: true, ..Sources::default() }).unwrap();
+    assert_eq!(dev.provenance.of_key("menders.assignment_watchdog.mode"), Origin::Dev);
+    assert_eq!(dev.config.menders.assignment_watchdog.mode, Mode::Repair);
+    let sets = vec!["menders.assignment_watchdog.mode=off".to_owned()];
+    let off = load(&Sources { dev: true, sets, ..Sources::default() }).unwrap();
+    assert_eq!(off.config.menders.assignment_watchdog.mode, Mode::Off);
+}
+
+#[test]
+fn mistakes_about_the_watchdog_name_what_would_be_right() {
+    let key = "menders.assignment_watchdog";
+    for (text, column, expected) in [
+        ("scope: protocol", 42, ".scope: `protocol` is not one of protocol_switch, any"),
+        (
+            "stalled_scope: after_eror",
+            50,
+            ".stalled_scope: `after_eror` is not one of after_error, any; did you mean after_error?",
+        ),
+        ("stale_after: 60s", 35, ".stale_after: unknown key; did you mean menders.assignment_watchdog.stalled_after?"),
+        (
+            "groups: { g: { scop: any } }",
+            50,
+            ".groups.g.scop: unknown key; did you mean menders.assignment_watchdog.groups.g.scope?",
+        ),
+        ("groups: { g: any }", 48, ".groups.g: expected a map with the keys mode, scope"),
+        ("after: 30", 42, ".after: `30` has no unit: expected a duration such as 500ms, 5s, 11m or 2h (perhaps 30s)"),
+        ("after: 0s", 42, ".after: 0s is no time at all: expected more"),
+        ("stalled_after: 0ms", 50, ".stalled_after: 0s is no time at all: expected more"),
+        (
+            "groups: { 'g[': { scope: any } }",
+            60,
+            ".groups.g[: not a pattern: unclosed character class; missing ']' (`*` stands for any text)",
+        ),
+        ("topics: { t: {} }", 48, ".topics.t: needs the key `mode`"),
+    ] {
+        let said = said(&format!("menders: {{ assignment_watchdog: {{ {text} }} }}\n"));
+        assert_eq!(said, format!("kmend.yaml:2:{column}: {key}{expected}"));
+    }
 }
 
 #[test]

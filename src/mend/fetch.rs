@@ -62,11 +62,14 @@ pub struct FetchTable {
     near: usize,
     /// Counts full requests, to tell what the newest one did not list.
     full: u64,
+    /// A request has begun and not ended.
+    partial: bool,
 }
 
 impl FetchTable {
     /// A request begins.
     pub fn begin(&mut self, request: &FetchRequest) {
+        self.partial = true;
         if request.is_full() {
             self.full += 1;
         }
@@ -108,6 +111,7 @@ impl FetchTable {
 
     /// A request has been read to its end: a full one drops what it did not list.
     pub fn end(&mut self, request: &FetchRequest) {
+        self.partial = false;
         if !request.is_full() || self.positions.iter().all(|p| p.full == self.full) {
             return;
         }
@@ -137,6 +141,11 @@ impl FetchTable {
 
     pub fn find(&self, topic: u32, partition: i32) -> Option<&Position> {
         self.by_partition.get(&(topic, partition)).and_then(|at| self.positions.get(*at))
+    }
+
+    /// The newest request has not arrived to its end: there may be positions that it does not ask for.
+    pub fn is_partial(&self) -> bool {
+        self.partial
     }
 
     pub fn positions(&self) -> &[Position] {

@@ -10,14 +10,18 @@ pub mod conn;
 pub mod directory;
 pub mod errands;
 pub mod fetch;
+pub mod findings;
 pub mod groups;
 pub mod interest;
 pub mod modes;
 pub mod pattern;
 pub mod peers;
 pub mod produce;
+pub mod progress;
+pub mod promises;
 pub mod software;
 pub mod topics;
+pub mod view;
 
 use std::time::{Duration, Instant};
 
@@ -31,10 +35,12 @@ pub use conn::Conn;
 
 pub use errands::{Errand, Errands};
 pub use fetch::{FetchRequest, FetchTable, Wanted};
-pub use groups::{Assignment, Beat, GroupKind, Groups, Joined, Member, Phase, Terms, Who};
+pub use findings::{Finding, Findings, Reason, Stalled, Unfetched};
+pub use groups::{Assignment, Beat, Cause, GroupKind, Groups, Joined, Member, Phase, Rebalance, Terms, Who};
 pub use interest::{Interest, Interests, Treatment};
 pub use peers::{ClientKey, Peers};
 pub use produce::{Batch, ProduceRequest, Produced};
+pub use progress::{Place, Progress, Read};
 pub use topics::{Topic, Topics};
 
 /// A behaviour, once for the process.
@@ -193,6 +199,9 @@ pub struct Shared {
     pub catalog: Catalog,
     pub peers: Peers,
     pub groups: Groups,
+    pub progress: Progress,
+    pub findings: Findings,
+    pub promises: promises::Kept,
     pub cluster: Cluster,
 }
 

@@ -90,6 +90,13 @@ impl Peers {
         self.state().connections.get(client).map_or(0, |peers| peers.iter().filter(|p| !p.lingers).count())
     }
 
+    /// The connections that have `client` at their other end: number, and the broker that each leads to.
+    pub fn connections(&self, client: &ClientKey) -> Vec<(u64, Option<i32>)> {
+        let state = self.state();
+        let peers = state.connections.get(client).map(Vec::as_slice).unwrap_or_default();
+        peers.iter().filter(|p| !p.lingers).map(|p| (p.number, p.node)).collect()
+    }
+
     /// Whether `client` has other connections than this one, those that linger included.
     pub fn has_others(&self, client: &ClientKey, number: u64) -> bool {
         self.state().connections.get(client).is_some_and(|p| p.iter().any(|p| p.number != number))

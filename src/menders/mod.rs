@@ -6,10 +6,11 @@ use std::time::Instant;
 use prometheus::{IntCounterVec, Registry};
 
 use crate::config::Config;
-use crate::mend::Mender;
+use crate::mend::{Mender, Shared};
 use crate::store::checkpoints::Checkpoints;
 use crate::telemetry::metrics::Family;
 
+pub mod assignment_watchdog;
 pub mod commit_buffer;
 pub mod offset_reset;
 pub mod partition_discovery;
@@ -18,6 +19,7 @@ pub mod partition_discovery;
 pub fn all(
     config: &Config,
     registry: &Registry,
+    shared: &Arc<Shared>,
     checkpoints: Checkpoints,
     kept: commit_buffer::Kept,
     now: Instant,
@@ -28,10 +30,14 @@ pub fn all(
         "What menders did, or would have done (observed), or could not do.",
         &["mender", "outcome"],
     );
+    let buffer = commit_buffer::CommitBuffer::new(config, registry, &repairs, kept, now);
+    shared.promises.by(buffer.promises(shared));
     vec![
         // Before offset_reset: it must see what the broker said of committed offsets.
-        Arc::new(commit_buffer::CommitBuffer::new(config, registry, &repairs, kept, now)),
+        Arc::new(buffer),
         Arc::new(offset_reset::OffsetReset::new(config, registry, &repairs, checkpoints)),
         Arc::new(partition_discovery::PartitionDiscovery::new(config, registry, &repairs)),
+        // Behind commit_buffer: it must not soften what this one tells a member.
+        Arc::new(assignment_watchdog::AssignmentWatchdog::new(config, registry, &repairs, shared)),
     ]
 }

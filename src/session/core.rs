@@ -278,6 +278,10 @@ impl Core {
     /// The connection ends.
     pub fn close(&mut self) {
         self.call_all(|m, cx| m.closed(cx));
+        // What was asked is not answered any more.
+        for entry in &mut self.queue {
+            entry.group = None;
+        }
         let gone = self.env.shared.peers.leave(self.conn.number);
         self.forget(gone);
         if let Some(gauge) = self.software.take() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::core::Core;
 use super::response::Head;
 use crate::mend::groups::{Beat, Terms, Who};
-use crate::mend::{ClientKey, Joined};
+use crate::mend::{Assignment, ClientKey, Joined, Shared};
 use crate::wire::api::ApiKey;
 use crate::wire::head::RequestHead;
 use crate::wire::layout;
@@ -22,7 +22,7 @@ const UNKNOWN_MEMBER_ID: i16 = 25;
 const MEMBER_ID_REQUIRED: i16 = 79;
 
 /// What a request of a group's member says that its response does not.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct GroupRequest {
     group: Arc<str>,
     /// Empty: it has none yet.
@@ -39,6 +39,23 @@ pub struct GroupRequest {
     leads: bool,
     /// JoinGroup: the id that the same consumer had before.
     previous: Option<Arc<str>>,
+    /// JoinGroup: what a consumer says to each assignor that it still owns.
+    owned: Vec<(Arc<str>, Assignment)>,
+    /// JoinGroup, SyncGroup: it is on its way.
+    asked: Option<Asked>,
+}
+
+/// A JoinGroup or SyncGroup on its way, however that ends.
+#[derive(Debug)]
+struct Asked {
+    shared: Arc<Shared>,
+    group: Arc<str>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.shared.groups.ask_ended(&self.group);
+    }
 }
 
 impl Core {
@@ -60,23 +77,31 @@ impl Core {
         if walk::whole(layout, frame, head.body, &mut said).is_err() || said.request.group.is_empty() {
             return;
         }
-        let Said { mut request, members } = said;
         let shared = &self.env.shared;
+        let client = self.conn.client();
+        let is_of_consumers = *said.request.protocol_type == *"consumer";
+        let owned = if is_of_consumers { said.owned(frame) } else { Vec::new() };
+        let Said { mut request, members, .. } = said;
+        let who = Who { client: &client, group: &request.group, member: &request.member, now: self.now };
+        let asked = || Asked { shared: shared.clone(), group: request.group.clone() };
         match head.api {
             ApiKey::LEAVE_GROUP => {
                 for member in members.iter().filter(|m| !m.is_empty()) {
-                    shared.groups.left(&request.group, member);
+                    shared.groups.leaves(&Who { member, ..who });
                 }
             }
             ApiKey::JOIN_GROUP => {
-                if *request.protocol_type == *"consumer" {
-                    shared.peers.join(&self.conn.client(), &request.group);
+                if is_of_consumers {
+                    shared.peers.join(&client, &request.group);
                 }
+                request.asked = shared.groups.join_asked(&who).then(asked);
                 request.previous = self.links.joins(&request.group, &request.member);
+                request.owned = owned;
             }
+            ApiKey::SYNC_GROUP => request.asked = shared.groups.sync_asked(&request.group).then(asked),
             ApiKey::CONSUMER_GROUP_HEARTBEAT => {
                 // Of KIP-848 there are only consumers.
-                shared.peers.join(&self.conn.client(), &request.group);
+                shared.peers.join(&client, &request.group);
                 // A static member that goes for a while has epoch -2.
                 if request.generation == -1 {
                     shared.groups.left(&request.group, &request.member);
@@ -91,7 +116,7 @@ impl Core {
 
     /// A whole response has come; no mender has seen it. Of what comes again later nothing is taken.
     pub(super) fn group_response(&mut self, head: Head, frame: &mut [u8]) {
-        let Some(asked) = self.queue.front_mut().and_then(|e| e.group.take()) else {
+        let Some(mut asked) = self.queue.front_mut().and_then(|e| e.group.take()) else {
             return;
         };
         let Some(layout) = layout::response(head.api, head.version) else {
@@ -102,9 +127,15 @@ impl Core {
             return;
         }
         let client = self.conn.client();
+        let owned = std::mem::take(&mut asked.owned);
         let who = Who { client: &client, group: &asked.group, member: &asked.member, now: self.now };
+        let error = if head.api == ApiKey::OFFSET_COMMIT && !told.accepted { told.refused } else { told.error };
+        let is_refused = error != 0 && !who.member.is_empty() && asked.generation >= 0;
+        if is_refused && matches!(head.api, ApiKey::SYNC_GROUP | ApiKey::HEARTBEAT | ApiKey::OFFSET_COMMIT) {
+            self.env.shared.groups.refused(&who, asked.generation, error);
+        }
         match head.api {
-            ApiKey::JOIN_GROUP => self.joined(&who, &asked, told),
+            ApiKey::JOIN_GROUP => self.joined(&who, &asked, told, owned),
             ApiKey::SYNC_GROUP if told.error == 0 && !who.member.is_empty() => self.synced(&who, &asked, told, frame),
             // It asks for a new id next, as after a JoinGroup that was answered so.
             ApiKey::SYNC_GROUP if told.error == UNKNOWN_MEMBER_ID && !who.member.is_empty() => {
@@ -118,11 +149,15 @@ impl Core {
         }
     }
 
-    fn joined(&mut self, who: &Who<'_>, asked: &GroupRequest, told: Told) {
+    fn joined(&mut self, who: &Who<'_>, asked: &GroupRequest, told: Told, owned: Vec<(Arc<str>, Assignment)>) {
         let groups = &self.env.shared.groups;
+        if told.error != 0 {
+            groups.join_refused(who, told.error);
+        }
         match told.error {
             0 if !told.member.is_empty() => {
                 self.links.joined(who.group, &told.member);
+                let owned = owned.into_iter().find(|(protocol, _)| *protocol == told.protocol).map(|(_, owned)| owned);
                 let joined = Joined {
                     generation: told.generation,
                     is_leader: told.leader == told.member,
@@ -136,6 +171,7 @@ impl Core {
                     session_timeout,
                     // Version 0 has one timeout for both.
                     rebalance_timeout: millis(asked.rebalance_timeout).unwrap_or(session_timeout),
+                    owned,
                 };
                 groups.joined(&Who { member: &told.member, ..*who }, joined, terms);
             }
@@ -197,7 +233,10 @@ impl Core {
     /// A client's last connection has gone.
     pub(super) fn forget(&self, client: Option<ClientKey>) {
         if let Some(client) = client {
-            self.env.shared.groups.forget_client(&client);
+            let shared = &self.env.shared;
+            shared.groups.forget_client(&client);
+            shared.progress.forget_client(&client);
+            shared.findings.forget_client(&client);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::groups::GroupRequest;
+use super::offsets::OffsetsRequest;
 use crate::mend::FetchRequest;
 use crate::wire::api::ApiKey;
 
@@ -32,6 +33,8 @@ pub struct Entry {
     pub fetch: Option<FetchRequest>,
     /// What the response to a group's member is read against, once.
     pub group: Option<Box<GroupRequest>>,
+    /// What the response to a commit, or to a question for offsets, is read against, once.
+    pub offsets: Option<Box<OffsetsRequest>>,
     /// The menders' time on the way back is counted from here.
     pub answered: Option<Instant>,
 }
@@ -48,6 +51,7 @@ impl Entry {
             sent: now,
             fetch: None,
             group: None,
+            offsets: None,
             answered: None,
         }
     }

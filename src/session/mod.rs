@@ -26,6 +26,7 @@ pub mod limits;
 mod linger;
 pub mod metrics;
 mod nudge;
+mod offsets;
 mod produce;
 pub mod pump;
 mod quiet;

@@ -233,6 +233,7 @@ impl Core {
                 self.forwarded(head, None);
                 if let Some(frame) = pump.window.undecided_mut().get_mut(..total) {
                     self.group_request(&head, frame);
+                    self.offsets_request(&head, frame);
                 }
                 pump.window.approve(total);
                 Ok(None)

@@ -310,6 +310,7 @@ impl Core {
         }
         let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
         self.group_response(head, frame);
+        self.offsets_response(head, frame);
         self.refresh();
         let around = around!(self);
         let verdict = self.chain.verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));

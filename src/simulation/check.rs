@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::At;
 use super::broker::Judged;
 use super::plan::{PARTITIONS, ms};
+use super::told::Told;
 
 /// A member and which of its lives.
 pub type Life = (usize, u32);
@@ -80,6 +81,7 @@ pub struct Truth {
     told: BTreeMap<u64, At>,
     acks: Vec<Ack>,
     voids: Vec<Void>,
+    pub told_to_rejoin: Told,
     pub violation: Option<Violation>,
     pub coverage: Coverage,
 }

@@ -7,7 +7,9 @@ use prometheus::Registry;
 
 use crate::config::Config;
 use crate::config::model::Mode;
-use crate::mend::Mender;
+use crate::config::units::Duration;
+use crate::mend::{Mender, Shared};
+use crate::menders::assignment_watchdog::AssignmentWatchdog;
 use crate::menders::commit_buffer::{CommitBuffer, Kept};
 use crate::store::checkpoints::Checkpoints;
 use crate::store::journal::{Journal, Promise};
@@ -20,6 +22,7 @@ pub struct Start<'a> {
     /// What the journal held.
     pub restored: Vec<Promise>,
     pub now: Instant,
+    pub shared: &'a Arc<Shared>,
 }
 
 /// Called once for each life of each kmend.
@@ -35,8 +38,9 @@ pub fn observing(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
     config.menders.offset_reset.mode = Mode::Observe;
     config.menders.partition_discovery.mode = Mode::Observe;
     config.menders.commit_buffer.mode = Mode::Observe;
+    config.menders.assignment_watchdog.mode = Mode::Observe;
     let kept = Kept { journal: start.journal, restored: start.restored };
-    crate::menders::all(&config, start.registry, Checkpoints::none(), kept, start.now)
+    crate::menders::all(&config, start.registry, start.shared, Checkpoints::none(), kept, start.now)
 }
 
 /// commit_buffer mends.
@@ -49,6 +53,44 @@ pub fn behind(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
     let mut config = Config::default();
     config.menders.commit_buffer.write_behind.enabled = true;
     alone(start, &config)
+}
+
+/// assignment_watchdog makes members rejoin.
+pub fn watching(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let repairs = Family::counter(start.registry, "repairs_total", "What menders did.", &["mender", "outcome"]);
+    vec![Arc::new(AssignmentWatchdog::new(&watched(), start.registry, &repairs, start.shared))]
+}
+
+/// Both mend.
+pub fn all(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    both(start, watched())
+}
+
+/// The same, and commits are acknowledged before the broker has them.
+pub fn all_behind(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let mut config = watched();
+    config.menders.commit_buffer.write_behind.enabled = true;
+    both(start, config)
+}
+
+/// Whether rule W5 (in the end everything is read) is asked of assignment_watchdog.
+pub fn watchdog_mends() -> bool {
+    true
+}
+
+/// A run is short.
+fn watched() -> Config {
+    let mut config = Config::default();
+    config.menders.assignment_watchdog.after = Duration::from_secs(3);
+    config
+}
+
+/// In the order of [`crate::menders::all`].
+fn both(start: Start<'_>, config: Config) -> Vec<Arc<dyn Mender>> {
+    let repairs = Family::counter(start.registry, "repairs_total", "What menders did.", &["mender", "outcome"]);
+    let watchdog = AssignmentWatchdog::new(&config, start.registry, &repairs, start.shared);
+    let kept = Kept { journal: start.journal, restored: start.restored };
+    vec![Arc::new(CommitBuffer::new(&config, start.registry, &repairs, kept, start.now)), Arc::new(watchdog)]
 }
 
 /// Without the other menders: partition_discovery's times are left to chance, also where it is off.

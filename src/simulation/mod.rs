@@ -17,8 +17,11 @@ mod journal;
 mod member;
 mod menders;
 mod plan;
+mod reads;
 mod shrink;
+mod tells;
 mod tests;
+mod told;
 mod wire;
 mod world;
 

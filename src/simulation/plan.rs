@@ -2,10 +2,19 @@
 //! made smaller and run again.
 
 use super::dice::Dice;
-use super::member::Spec;
+use super::member::{Habit, Spec};
 use super::{At, MS, SECOND};
 
-pub const PARTITIONS: i32 = 4;
+pub const PARTITIONS: i32 = 6;
+
+/// How a group's partitions are given out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    Eager,
+    Cooperative,
+    /// Eager, until everybody has come back with both assignors.
+    Switches,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -33,6 +42,8 @@ pub enum Fault {
     Reset { percent: i64 },
     /// The journal's disk is full.
     Disk { kmend: usize, time: At },
+    /// It leaves, and comes back with the cooperative assignor before the eager one.
+    Upgrade { member: usize },
     /// Everybody leaves; they are back one after another.
     Exodus { back: At },
 }
@@ -64,14 +75,43 @@ pub struct Plan {
 impl Plan {
     pub fn new(seed: u64) -> Plan {
         let mut dice = Dice::new(seed, 1);
+        let turn = dice.pick(&[Turn::Eager, Turn::Cooperative, Turn::Switches, Turn::Switches]);
+        let faults = dice.range(0, 24);
+        Plan::of(seed, turn, faults, dice)
+    }
+
+    /// Of a group that goes from an eager to a cooperative assignor, mostly undisturbed.
+    pub fn switching(seed: u64) -> Plan {
+        let mut dice = Dice::new(seed, 1);
+        let faults = dice.range(0, 8);
+        Plan::of(seed, Turn::Switches, faults, dice)
+    }
+
+    /// The same with many members behind one kmend, all with the fault.
+    pub fn dangling(seed: u64) -> Plan {
+        let mut dice = Dice::new(seed, 1);
+        let count = 7;
+        let faults_end = 15 * SECOND;
+        let member = |number| {
+            let spec = Spec::random(number, 1, Turn::Switches, faults_end, &mut dice);
+            Some(Spec { faulty: true, habit: Habit::Usual, start: 0, background: false, dies: false, ..spec })
+        };
+        let members = (0..count).map(member).collect();
+        let faults = upgrades(count, 3 * SECOND, &mut dice);
+        Plan { seed, kmends: 1, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false }
+    }
+
+    fn of(seed: u64, turn: Turn, faults: u64, mut dice: Dice) -> Plan {
         let faults_end = dice.range(8, 14) * SECOND;
         let count = dice.range(1, 6) as usize;
         // One for each, or one for all.
         let kmends = if dice.one_in(2) { count } else { dice.range(1, 3) as usize };
-        let cooperative = dice.one_in(3);
-        let members = (0..count).map(|n| Some(Spec::random(n, kmends, cooperative, faults_end, &mut dice))).collect();
+        let members = (0..count).map(|n| Some(Spec::random(n, kmends, turn, faults_end, &mut dice))).collect();
         let mut faults: Vec<_> =
-            (0..dice.range(0, 24)).map(|_| (dice.range(SECOND, faults_end), fault(count, kmends, &mut dice))).collect();
+            (0..faults).map(|_| (dice.range(SECOND, faults_end), fault(count, kmends, &mut dice))).collect();
+        if turn == Turn::Switches {
+            faults.extend(upgrades(count, dice.range(3 * SECOND, faults_end / 2 + SECOND), &mut dice));
+        }
         faults.sort_by_key(|(at, _)| *at);
         Plan { seed, kmends, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false }
     }
@@ -102,10 +142,20 @@ pub fn ms(at: At) -> String {
     format!("{}.{:03} s", at / SECOND, at % SECOND / MS)
 }
 
+/// One member after the other.
+fn upgrades(count: usize, mut at: At, dice: &mut Dice) -> Vec<(At, Fault)> {
+    let gap = dice.pick(&[20 * MS, 1000 * MS, 1600 * MS]);
+    let each = |member| {
+        at += dice.range(gap / 2, gap);
+        (at, Fault::Upgrade { member })
+    };
+    (0..count).map(each).collect()
+}
+
 fn fault(count: usize, kmends: usize, dice: &mut Dice) -> Fault {
     let member = dice.range(0, count as u64) as usize;
     let kmend = dice.range(0, kmends as u64) as usize;
-    let slot = dice.range(0, 2) as usize;
+    let slot = dice.range(0, 3) as usize;
     match dice.range(0, 29) {
         0..2 => Fault::Kill { member, silent: dice.one_in(2) },
         2..5 => Fault::Leave { member, back: (!dice.one_in(4)).then(|| dice.range(100, 4000) * MS) },

@@ -3,14 +3,14 @@
 use super::SECOND;
 use super::menders::Make;
 use super::plan::Plan;
-use super::world::{Outcome, run};
+use super::world::{Demand, Outcome, run};
 
 /// Runs that may be spent on it.
 const PATIENCE: usize = 400;
 
 pub struct Shrinker<'a> {
     make: Make<'a>,
-    transparent: bool,
+    demand: Demand,
     rule: &'static str,
     runs: usize,
 }
@@ -18,8 +18,7 @@ pub struct Shrinker<'a> {
 impl Shrinker<'_> {
     fn breaks(&mut self, plan: &Plan) -> bool {
         self.runs += 1;
-        self.runs <= PATIENCE
-            && run(plan, self.make, self.transparent, false).violation.is_some_and(|v| v.rule == self.rule)
+        self.runs <= PATIENCE && run(plan, self.make, self.demand, false).violation.is_some_and(|v| v.rule == self.rule)
     }
 
     /// Leaves out chunks of faults, from half of them down to single ones (ddmin).
@@ -73,9 +72,9 @@ impl Shrinker<'_> {
 }
 
 /// The smallest plan that was found, and its run, told.
-pub fn shrink(plan: &Plan, rule: &'static str, make: Make<'_>, transparent: bool) -> (Plan, Outcome) {
+pub fn shrink(plan: &Plan, rule: &'static str, make: Make<'_>, demand: Demand) -> (Plan, Outcome) {
     let mut plan = plan.clone();
-    let mut shrinker = Shrinker { make, transparent, rule, runs: 0 };
+    let mut shrinker = Shrinker { make, demand, rule, runs: 0 };
     loop {
         let before = (plan.faults.len(), plan.members.iter().flatten().count());
         shrinker.fewer_faults(&mut plan);
@@ -85,6 +84,6 @@ pub fn shrink(plan: &Plan, rule: &'static str, make: Make<'_>, transparent: bool
             break;
         }
     }
-    let outcome = run(&plan, make, transparent, true);
+    let outcome = run(&plan, make, demand, true);
     (plan, outcome)
 }

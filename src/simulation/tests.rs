@@ -7,7 +7,8 @@ use super::check::Coverage;
 use super::menders::{self, Make};
 use super::plan::Plan;
 use super::shrink::shrink;
-use super::world::run;
+use super::tells::{Telling, tells};
+use super::world::{Demand, run};
 
 /// Seeds that `cargo test` runs.
 const SEEDS: u64 = 250;
@@ -26,21 +27,27 @@ fn seeds(usual: u64) -> Vec<u64> {
 }
 
 /// Tells what went wrong, from its smallest plan on.
-fn told(seed: u64, make: Make<'_>, transparent: bool) -> Option<String> {
-    let plan = Plan::new(seed);
-    let violation = run(&plan, make, transparent, false).violation?;
-    let (plan, outcome) = shrink(&plan, violation.rule, make, transparent);
+fn told(plan: &Plan, make: Make<'_>, demand: Demand) -> Option<String> {
+    let violation = run(plan, make, demand, false).violation?;
+    let (plan, outcome) = shrink(plan, violation.rule, make, demand);
     let again = outcome.violation.unwrap_or(violation);
     Some(format!("{} broken: {}\n{}{}\n", again.rule, again.what, plan.tell(), outcome.trace.join("\n")))
 }
 
+/// How a seed becomes a plan.
+type Made = fn(u64) -> Plan;
+
+fn hold(usual: u64, make: Make<'_>, demand: Demand) -> Coverage {
+    hold_in(Plan::new, usual, make, demand)
+}
+
 /// Runs them all; panics with the first that breaks a rule.
-fn hold(usual: u64, make: Make<'_>, transparent: bool) -> Coverage {
+fn hold_in(made: Made, usual: u64, make: Make<'_>, demand: Demand) -> Coverage {
     let mut coverage = Coverage::new();
     for seed in seeds(usual) {
-        let outcome = run(&Plan::new(seed), make, transparent, false);
+        let outcome = run(&made(seed), make, demand, false);
         if outcome.violation.is_some() {
-            panic!("seed {seed}: {}", told(seed, make, transparent).unwrap_or_default());
+            panic!("seed {seed}: {}", told(&made(seed), make, demand).unwrap_or_default());
         }
         for (what, count) in outcome.coverage {
             *coverage.entry(what).or_default() += count;
@@ -93,6 +100,21 @@ const MENDED: &[&str] = &[
     "rounds without a client",
 ];
 
+/// Where a group's protocol changes.
+const WATCHED: &[&str] = &[
+    "Fetch requests that forget partitions",
+    "fetch sessions that were gone",
+    "full Fetch requests",
+    "incremental Fetch requests",
+    "members that are slow",
+    "members that only commit",
+    "members that pause at assignment",
+    "members that paused later",
+    "members with the fault, in the end",
+    "partitions that dangle",
+    "switches to cooperative",
+];
+
 fn occurred(coverage: &Coverage, situations: &[&str]) {
     // A single seed, or a few, are asked for by hand.
     if set("KMEND_SEED").is_none() && set("KMEND_SEEDS").is_none_or(|n| n >= SEEDS) {
@@ -103,17 +125,17 @@ fn occurred(coverage: &Coverage, situations: &[&str]) {
 
 #[test]
 fn without_menders_nothing_changes_and_nothing_is_lost() {
-    occurred(&hold(SEEDS, &menders::none, true), SITUATIONS);
+    occurred(&hold(SEEDS, &menders::none, Demand::Transparent), SITUATIONS);
 }
 
 #[test]
 fn menders_that_observe_change_nothing() {
-    hold(40, &menders::observing, true);
+    hold(40, &menders::observing, Demand::Transparent);
 }
 
 #[test]
 fn buffered_commits_keep_every_rule() {
-    let coverage = hold(SEEDS, &menders::buffering, false);
+    let coverage = hold(SEEDS, &menders::buffering, Demand::Usual);
     // Commits of dead clients are rare here: they are looked for where commits are written behind.
     let here: Vec<_> = MENDED.iter().copied().filter(|s| *s != "rounds without a client").collect();
     occurred(&coverage, &here);
@@ -121,7 +143,7 @@ fn buffered_commits_keep_every_rule() {
 
 #[test]
 fn commits_written_behind_keep_every_rule() {
-    let coverage = hold(SEEDS, &menders::behind, false);
+    let coverage = hold(SEEDS, &menders::behind, Demand::Usual);
     occurred(&coverage, MENDED);
 }
 
@@ -133,44 +155,105 @@ fn a_seed_is_reproduced_exactly() {
     for (name, make) in makes {
         for seed in 0..12 {
             let plan = Plan::new(seed);
-            let prints: BTreeSet<u64> = (0..2).map(|_| run(&plan, make, false, false).print).collect();
+            let prints: BTreeSet<u64> = (0..2).map(|_| run(&plan, make, Demand::Usual, false).print).collect();
             assert_eq!(prints.len(), 1, "{name}, seed {seed}");
         }
     }
 }
 
 /// Whether runs with this mender break each of these rules, sooner or later.
-fn caught(how: How, transparent: bool, rules: &[&'static str]) {
-    let make = bad(how);
+fn caught(how: How, demand: Demand, rules: &[&'static str]) {
+    let missing = not_caught(Plan::new, &bad(how), demand, rules);
+    assert!(missing.is_empty(), "{how:?} is not caught by {missing:?}");
+}
+
+fn not_caught<'r>(made: Made, make: Make<'_>, demand: Demand, rules: &[&'r str]) -> BTreeSet<&'r str> {
     let mut missing = BTreeSet::from_iter(rules.iter().copied());
     for seed in 0..200 {
-        if let Some(found) = run(&Plan::new(seed), &make, transparent, false).violation {
+        if let Some(found) = run(&made(seed), make, demand, false).violation {
             missing.remove(found.rule);
         }
         if missing.is_empty() {
-            return;
+            break;
         }
     }
-    panic!("{how:?} is not caught by {missing:?}");
+    missing
 }
 
 #[test]
 fn menders_that_are_wrong_are_caught() {
-    caught(How::Forgets, false, &["I3"]);
-    caught(How::Replays, false, &["I1", "I4"]);
-    caught(How::Invents, false, &["I1"]);
-    caught(How::Lifts, false, &["I2"]);
-    caught(How::Interrupts, false, &["I5"]);
-    caught(How::Holds, false, &["I5"]);
-    caught(How::Lifts, true, &["I6"]);
+    caught(How::Forgets, Demand::Usual, &["I3"]);
+    caught(How::Replays, Demand::Usual, &["I1", "I4"]);
+    caught(How::Invents, Demand::Usual, &["I1"]);
+    caught(How::Lifts, Demand::Usual, &["I2"]);
+    caught(How::Interrupts, Demand::Usual, &["I5"]);
+    caught(How::Holds, Demand::Usual, &["I5"]);
+    caught(How::Lifts, Demand::Transparent, &["I6"]);
+}
+
+#[test]
+fn menders_that_tell_members_wrongly_are_caught() {
+    let all: [(Telling, Made, &str); 4] = [
+        (Telling::Everybody, Plan::switching, "W1"),
+        (Telling::Amid, Plan::switching, "W2"),
+        (Telling::Again, Plan::dangling, "W3"),
+        (Telling::Flood, Plan::dangling, "W4"),
+    ];
+    for (telling, made, rule) in all {
+        let missing = not_caught(made, &tells(telling), Demand::Usual, &[rule]);
+        assert!(missing.is_empty(), "{telling:?} is not caught by {missing:?}");
+    }
+}
+
+/// Rule W5 holds with a mender that tells well, and without one it does not.
+#[test]
+fn what_is_left_unread_is_seen_and_can_be_mended() {
+    assert!(not_caught(Plan::switching, &menders::none, Demand::AllRead, &["W5"]).is_empty());
+    if !menders::watchdog_mends() {
+        // Then the watchdog is as good as nobody.
+        assert!(not_caught(Plan::switching, &menders::watching, Demand::AllRead, &["W5"]).is_empty());
+    }
+    let coverage = hold_in(Plan::switching, 60, &tells(Telling::Well), Demand::AllRead);
+    hold(30, &tells(Telling::Well), Demand::AllRead);
+    occurred(&coverage, &["members told to rejoin", "partitions that dangled and are read"]);
+}
+
+/// Rule W5 is asked for once the watchdog mends.
+fn watched() -> Demand {
+    if menders::watchdog_mends() { Demand::AllRead } else { Demand::Usual }
+}
+
+fn occurred_where_watched(coverage: &Coverage) {
+    occurred(coverage, WATCHED);
+    if menders::watchdog_mends() {
+        occurred(coverage, &["members told to rejoin"]);
+    }
+}
+
+#[test]
+fn watched_groups_keep_every_rule() {
+    occurred_where_watched(&hold_in(Plan::switching, SEEDS / 2, &menders::watching, watched()));
+}
+
+#[test]
+fn watched_groups_with_buffered_commits_keep_every_rule() {
+    occurred_where_watched(&hold_in(Plan::switching, SEEDS / 2, &menders::all, watched()));
+    // Where everything goes wrong.
+    hold(SEEDS / 5, &menders::all, watched());
+}
+
+#[test]
+fn watched_groups_with_commits_written_behind_keep_every_rule() {
+    occurred_where_watched(&hold_in(Plan::switching, SEEDS / 2, &menders::all_behind, watched()));
+    hold(SEEDS / 5, &menders::all_behind, watched());
 }
 
 #[test]
 fn a_plan_is_made_smaller() {
     let make = bad(How::Forgets);
-    let found = (0..60).map(Plan::new).find_map(|p| run(&p, &make, false, false).violation.map(|v| (p, v)));
+    let found = (0..60).map(Plan::new).find_map(|p| run(&p, &make, Demand::Usual, false).violation.map(|v| (p, v)));
     let (plan, violation) = found.expect("a plan that shows it");
-    let (small, outcome) = shrink(&plan, violation.rule, &make, false);
+    let (small, outcome) = shrink(&plan, violation.rule, &make, Demand::Usual);
     assert_eq!(outcome.violation.map(|v| v.rule), Some(violation.rule));
     assert!(small.faults.len() <= 6 && small.faults.len() <= plan.faults.len(), "{}", small.tell());
     let last = outcome.trace.last().map(String::as_str).unwrap_or_default();

@@ -27,6 +27,8 @@ pub const CLUSTER: &str = "cluster-1";
 
 /// The versions of which the model broker knows how to answer.
 pub const VERSIONS: &[(ApiKey, i16, i16)] = &[
+    (ApiKey::FETCH, 4, 13),
+    (ApiKey::LIST_OFFSETS, 1, 7),
     (ApiKey::METADATA, 4, 12),
     (ApiKey::OFFSET_COMMIT, 2, 9),
     (ApiKey::OFFSET_FETCH, 1, 9),
@@ -75,11 +77,12 @@ impl Identity {
     }
 }
 
-pub fn api_versions(version: i16) -> Vec<u8> {
+/// `software`: told from version 3 on.
+pub fn api_versions(version: i16, software: &'static str) -> Vec<u8> {
     let message = ApiVersionsRequest::default();
     let message = match version {
         ..3 => message,
-        _ => message.with_client_software_name(text("model")).with_client_software_version(text("1")),
+        _ => message.with_client_software_name(text(software)).with_client_software_version(text("1")),
     };
     encode(&message, version)
 }
@@ -89,8 +92,11 @@ pub fn metadata(version: i16) -> Vec<u8> {
     encode(&MetadataRequest::default().with_topics(Some(vec![asked])).with_allow_auto_topic_creation(false), version)
 }
 
+pub const RANGE: &str = "range";
+pub const COOPERATIVE: &str = "cooperative-sticky";
+
 /// `owned`: what a cooperative member claims, and since which generation.
-pub fn join(version: i16, who: &Identity, timeouts: (u64, u64), cooperative: bool, owned: (Vec<i32>, i32)) -> Vec<u8> {
+pub fn join(version: i16, who: &Identity, timeouts: (u64, u64), protocols: &[&str], owned: (Vec<i32>, i32)) -> Vec<u8> {
     let mut subscription = ConsumerProtocolSubscription::default().with_topics(vec![text(TOPIC)]);
     if !owned.0.is_empty() {
         subscription.owned_partitions = vec![Owned::default().with_topic(topic()).with_partitions(owned.0)];
@@ -98,9 +104,8 @@ pub fn join(version: i16, who: &Identity, timeouts: (u64, u64), cooperative: boo
     let subscription = subscription.with_generation_id(owned.1);
     let mut metadata = 2i16.to_be_bytes().to_vec();
     metadata.extend(encode(&subscription, 2));
-    let protocol = JoinGroupRequestProtocol::default()
-        .with_name(text(if cooperative { "cooperative-sticky" } else { "range" }))
-        .with_metadata(Bytes::from(metadata));
+    let metadata = Bytes::from(metadata);
+    let named = |name: &&str| JoinGroupRequestProtocol::default().with_name(text(name)).with_metadata(metadata.clone());
     let message = JoinGroupRequest::default()
         .with_group_id(group())
         .with_session_timeout_ms((timeouts.0 / super::MS) as i32)
@@ -108,7 +113,7 @@ pub fn join(version: i16, who: &Identity, timeouts: (u64, u64), cooperative: boo
         .with_member_id(text(&who.id))
         .with_group_instance_id(who.instance(version >= 5))
         .with_protocol_type(text("consumer"))
-        .with_protocols(vec![protocol]);
+        .with_protocols(protocols.iter().map(named).collect());
     encode(&message, version)
 }
 
@@ -118,20 +123,19 @@ pub fn claims(metadata: &[u8]) -> (Vec<i32>, i32) {
     (said.owned_partitions.into_iter().flat_map(|t| t.partitions).collect(), said.generation_id)
 }
 
-pub fn sync(version: i16, who: &Identity, cooperative: bool, assignments: Vec<(String, Vec<i32>)>) -> Vec<u8> {
+pub fn sync(version: i16, who: &Identity, protocol: &str, assignments: Vec<(String, Vec<i32>)>) -> Vec<u8> {
     let assignments = assignments.into_iter().map(|(member, partitions)| {
         SyncGroupRequestAssignment::default()
             .with_member_id(text(&member))
             .with_assignment(Bytes::from(assignment(partitions)))
     });
-    let name = if cooperative { "cooperative-sticky" } else { "range" };
     let message = SyncGroupRequest::default()
         .with_group_id(group())
         .with_generation_id(who.generation)
         .with_member_id(text(&who.id))
         .with_group_instance_id(who.instance(version >= 3))
         .with_protocol_type(Some(text("consumer")).filter(|_| version >= 5))
-        .with_protocol_name(Some(text(name)).filter(|_| version >= 5))
+        .with_protocol_name(Some(text(protocol)).filter(|_| version >= 5))
         .with_assignments(assignments.collect());
     encode(&message, version)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -110,6 +111,19 @@ impl Single {
     }
 }
 
+/// What values of a label share for which there is no room.
+pub const OTHER: &str = "other";
+
+/// Exports what `collector` computes whenever somebody scrapes.
+pub fn collect<C: Collector + 'static>(registry: &Registry, collector: C) {
+    register(registry, collector);
+}
+
+/// The time of a scrape: a collector that sees no clock gets it from here.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
 /// Values of a label that clients or clusters choose: so many have series of their own, the rest share "other".
 pub struct Capped {
     seen: Mutex<HashSet<String>>,
@@ -127,7 +141,7 @@ impl Capped {
             return value;
         }
         if seen.len() >= self.most {
-            return "other";
+            return OTHER;
         }
         seen.insert(value.to_owned());
         value

@@ -12,7 +12,7 @@ use super::setup::{place, root};
 use super::wait::{eventually, wait_for};
 
 /// Every client. `java` is the newest one; there are also `java-consumer` (the same with KIP-848) and
-/// `java-old`, and `faststream-0.5.3` with its controls.
+/// `java-old`, `faststream-0.5.3` with its controls, and `franz-go-1.16.1` with its.
 pub const ALL: [&str; 7] = ["java", "librdkafka", "franz-go", "sarama", "aiokafka", "kafka-python", "kafkajs"];
 
 /// What an app is told: the variables of the contract.
@@ -123,6 +123,24 @@ impl Client {
     pub fn handled(&self, topic: &str, partition: i32) -> Vec<i64> {
         let pick = |e: &Event| match e {
             Event::Handled { topic: t, partition: p, offset, .. } if t == topic && *p == partition => Some(*offset),
+            _ => None,
+        };
+        self.lock().iter().filter_map(|(_, e)| pick(e)).collect()
+    }
+
+    /// Everything that was handled of one topic, and when: partition and offset.
+    pub fn handled_at(&self, topic: &str) -> Vec<(Instant, i32, i64)> {
+        let pick = |(at, e): &(Instant, Event)| match e {
+            Event::Handled { topic: t, partition, offset, .. } if t == topic => Some((*at, *partition, *offset)),
+            _ => None,
+        };
+        self.lock().iter().filter_map(pick).collect()
+    }
+
+    /// What the app says that is no event of the contract for all.
+    pub fn notes(&self) -> Vec<String> {
+        let pick = |e: &Event| match e {
+            Event::Note(text) => Some(text.clone()),
             _ => None,
         };
         self.lock().iter().filter_map(|(_, e)| pick(e)).collect()
@@ -373,7 +391,8 @@ fn command(name: &str) -> Vec<String> {
             let app = root().join("tests/clients/faststream/app.py").display().to_string();
             vec![at("venv/bin/python"), "-u".into(), app]
         }
-        "franz-go" | "sarama" => vec![at("app")],
+        // franz-go-VERSION: a member of a group in several versions.
+        name if name.starts_with("franz-go") || name == "sarama" => vec![at("app")],
         "kafkajs" => vec![at("node"), at("app.js")],
         other => panic!("no client named {other}"),
     }

@@ -135,6 +135,33 @@ impl Kmend {
         wait_for("kmend's end", limit, || self.process().as_mut().and_then(|p| p.ended())).code()
     }
 
+    /// Changes the configuration file, sends SIGHUP, and waits until that is in force.
+    pub fn reload(&self, change: impl FnOnce(&mut Value)) {
+        let text = std::fs::read_to_string(&self.config).expect("the configuration");
+        let mut config: Value = serde_json::from_str(&text).expect("JSON");
+        change(&mut config);
+        let said = || self.log().iter().filter(|l| l.contains("reloaded")).count();
+        let before = said();
+        std::fs::write(&self.config, config.to_string()).expect("the configuration");
+        if let Some(process) = self.process().as_mut() {
+            process.signal(Signal::HUP);
+        }
+        wait_for("the reload", Duration::from_secs(10), || (said() > before).then_some(()));
+    }
+
+    /// An answer of the admin server: status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let got = within(Duration::from_secs(5), || http_get(&self.admin, path));
+        got.unwrap_or_else(|| panic!("no {path}; kmend's log:\n{}", self.log_text()))
+    }
+
+    /// The log lines with that message.
+    pub fn said(&self, message: &str) -> Vec<Value> {
+        let parsed = |line: &String| serde_json::from_str::<Value>(line).ok();
+        let is = |v: &Value| v.get("message").and_then(Value::as_str) == Some(message);
+        self.log().iter().filter_map(parsed).filter(is).collect()
+    }
+
     /// A scrape of `/metrics`.
     pub fn metrics(&self) -> Metrics {
         let got = within(Duration::from_secs(5), || http_get(&self.admin, "/metrics").filter(|(s, _)| *s == 200));

@@ -1,13 +1,16 @@
 //! Over real sockets, with requests by hand.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::admin::Check;
 use crate::config::{Config, Loaded, Provenance};
-use crate::telemetry::metrics;
+use crate::mend::{Assignment, ClientKey, Finding, Joined, Read, Reason, Stalled, Terms, Who};
+use crate::menders::assignment_watchdog::AssignmentWatchdog;
+use crate::telemetry::metrics::{self, Family};
 
 struct Server {
     address: SocketAddr,
@@ -21,7 +24,10 @@ async fn server() -> Server {
     let address = listener.local_addr().unwrap();
     let running =
         Running::new(Loaded { config: Config::default(), provenance: Provenance::default(), notes: Vec::new() });
-    let state = Arc::new(AdminState { registry: metrics::registry(), readiness: Arc::default(), running });
+    let (registry, mend) = (metrics::registry(), Arc::default());
+    let repairs = Family::counter(&registry, "repairs_total", "Repairs.", &["mender", "outcome"]);
+    AssignmentWatchdog::new(&Config::default(), &registry, &repairs, &mend);
+    let state = Arc::new(AdminState { registry, readiness: Arc::default(), running, mend });
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(serve(listener, Arc::clone(&state), stopped));
     Server { address, state, stop, task }
@@ -36,10 +42,49 @@ impl Server {
         answer
     }
 
+    /// A member of the group `g` with the partitions 0 and 1 of `t`, three records behind in 0.
+    fn has_member(&self, client_id: &str) {
+        let (mend, now) = (&self.state.mend, Instant::now());
+        let client = client(client_id);
+        let who = Who { client: &client, group: "g", member: "m", now };
+        let joined = Joined {
+            generation: 1,
+            is_leader: false,
+            protocol_type: Arc::from("consumer"),
+            protocol: Arc::from("range"),
+        };
+        mend.groups.joined(&who, joined.clone(), Terms::default());
+        let by_name = [(Arc::from("t"), vec![0, 1])].into();
+        mend.groups.synced(&who, joined, None, Some(Assignment { by_name, by_id: Default::default() }));
+        let place = (Arc::from("t"), 0);
+        let read = Read { position: 10, high_watermark: 10, last_stable: 10, asked: now, conn: 1 };
+        mend.progress.reads(&client, now, [(place.clone(), read)]);
+        mend.progress.committed("g", &client, &place, 7, now);
+    }
+
+    fn found(&self, client_id: &str, paused: &[i32], reason: Option<Reason>) {
+        let since = Instant::now() - Duration::from_secs(90);
+        let finding = Finding {
+            client: client(client_id),
+            unfetched: Vec::new(),
+            paused: paused.iter().map(|p| (Arc::from("t"), *p)).collect(),
+            stalled: reason.map(|reason| Stalled { reason, since, lag: 3 }),
+        };
+        self.state.mend.findings.set(&Arc::from("g"), &Arc::from("m"), finding);
+    }
+
     async fn get(&self, path: &str) -> String {
         let rest = "Host: localhost\r\nConnection: close\r\n\r\n";
         self.ask(&format!("GET {path} HTTP/1.1\r\n{rest}")).await
     }
+}
+
+fn client(id: &str) -> ClientKey {
+    ClientKey { client_id: Arc::from(id), peer: [127, 0, 0, 1].into() }
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 fn status(answer: &str) -> &str {
@@ -79,6 +124,67 @@ async fn metrics_in_both_formats() {
 }
 
 #[tokio::test]
+async fn clients_are_healthy_unless_one_is_stalled() {
+    let server = server().await;
+    let ask = |path: &'static str| server.get(path);
+    assert_eq!(body(&ask("/healthz/clients").await), "ok\n");
+    server.has_member("app");
+    server.found("app", &[1], None);
+    let answer = ask("/healthz/clients").await;
+    assert_eq!((status(&answer), body(&answer)), ("200", "ok\n"));
+    let member = "member m, client app at 127.0.0.1";
+    let all = |mark| {
+        format!(
+            "group g (classic, protocol range)\n  [{mark}] {member}: assigned 2, unfetched 0, paused 1 (t[1]), quiet 0\n"
+        )
+    };
+    assert_eq!(body(&ask("/healthz/clients?verbose").await), all("+") + "ok\n");
+
+    server.found("app", &[1], Some(Reason::CommitRefused(25)));
+    let stalled = format!(
+        "stalled: group g, {member}: its last commit was refused: error 25 (UNKNOWN_MEMBER_ID); for 90 s, lag 3\n"
+    );
+    let answer = ask("/healthz/clients").await;
+    assert_eq!((status(&answer), body(&answer)), ("503", stalled.as_str()));
+    let answer = ask("/healthz/clients?verbose").await;
+    assert_eq!((status(&answer), body(&answer)), ("503", (stalled + &all("-")).as_str()));
+
+    // Whoever is gone is stalled no more, whatever was found of it.
+    server.state.mend.groups.left("g", "m");
+    assert_eq!(status(&ask("/healthz/clients").await), "200");
+}
+
+#[tokio::test]
+async fn a_name_with_a_line_break_makes_no_line() {
+    let server = server().await;
+    server.has_member("a\nstalled: b");
+    server.found("a\nstalled: b", &[], Some(Reason::Quiet));
+    let answer = server.get("/healthz/clients").await;
+    assert_eq!(body(&answer).lines().count(), 1, "{answer}");
+    assert!(body(&answer).contains("client a\\nstalled: b at"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_groups_as_json_and_as_metrics() {
+    let server = server().await;
+    server.has_member("app");
+    let answer = server.get("/api/status").await;
+    assert!(answer.contains("content-type: application/json"), "{answer}");
+    let json: serde_json::Value = serde_json::from_str(body(&answer)).unwrap();
+    let member = &json["groups"][0]["members"][0];
+    assert_eq!((&json["groups"][0]["group"], &member["assigned"]), (&"g".into(), &2.into()));
+    assert_eq!((&member["partitions"][0]["lag"], &member["partitions"][1]["state"]), (&3.into(), &"waiting".into()));
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    let open = server.ask(&format!("{metrics}Accept: application/openmetrics-text\r\n\r\n")).await;
+    let lag = "kmend_consumer_lag{group=\"g\",partition=\"0\",topic=\"t\"} 3\n";
+    assert!(open.contains("# TYPE kmend_consumer_lag gauge\n# HELP kmend_consumer_lag "), "{open}");
+    for line in [lag, "kmend_partitions_assigned{group=\"g\"} 2\n", "kmend_consumer_lag_series_dropped 0\n"] {
+        assert!(open.contains(line), "{line}{open}");
+        assert!(server.ask(&format!("{metrics}\r\n")).await.contains(line));
+    }
+}
+
+#[tokio::test]
 async fn the_configuration_with_its_origins() {
     let server = server().await;
     let answer = server.get("/api/config").await;
@@ -93,8 +199,10 @@ async fn mistakes_are_answered_helpfully() {
     let server = server().await;
     let answer = server.get("/status").await;
     assert_eq!(status(&answer), "404");
-    assert!(answer.contains("/readyz (?verbose)"), "{answer}");
-    let post = "POST /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for path in ["/readyz (?verbose)", "/healthz/clients (?verbose)", "/api/status"] {
+        assert!(answer.contains(path), "{answer}");
+    }
+    let post = "POST /healthz/clients HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = server.ask(post).await;
     assert_eq!(status(&answer), "405");
     assert!(answer.contains("allow: GET, HEAD\r\n"), "{answer}");

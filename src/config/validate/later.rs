@@ -1,7 +1,7 @@
 //! Keys that have no effect in this version: noted, or refused where silence would be unsafe.
 
 use super::Findings;
-use crate::config::model::{Config, Mode};
+use crate::config::model::Config;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     if config.listen.tls.enabled {
@@ -21,11 +21,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
 }
 
 pub(super) fn notes(config: &Config) -> Vec<String> {
-    let menders = &config.menders;
     let mut notes = Vec::new();
-    if menders.assignment_watchdog.mode != Mode::Off {
-        notes.push("menders.assignment_watchdog has no effect: this mender is not in this version".to_owned());
-    }
     let sasl = &config.upstream.sasl;
     if sasl.mechanism.is_none() && (sasl.username.is_some() || sasl.password_file.is_some()) {
         notes.push("upstream.sasl has no effect in this version".to_owned());

@@ -85,6 +85,10 @@ fn patterns(config: &Config, findings: &mut Findings<'_>) {
     check_patterns(findings, "commit_buffer", "topics", buffer.topics.keys());
     check_patterns(findings, "commit_buffer", "groups", buffer.groups.keys());
     check_patterns(findings, "commit_buffer", "clients", buffer.clients.keys());
+    let watchdog = &menders.assignment_watchdog;
+    check_patterns(findings, "assignment_watchdog", "topics", watchdog.topics.keys());
+    check_patterns(findings, "assignment_watchdog", "groups", watchdog.groups.keys());
+    check_patterns(findings, "assignment_watchdog", "clients", watchdog.clients.keys());
 }
 
 fn check_patterns<'a>(

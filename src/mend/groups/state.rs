@@ -3,14 +3,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::{Assignment, ClientKey, Member, Who};
+use super::rebalance::Watch;
+use super::{Assignment, ClientKey, Member, Rebalance, Who};
 
 /// Group and member id.
 type Key = (Arc<str>, Arc<str>);
 
+/// Of one group, by member id.
+pub(super) type Members = HashMap<Arc<str>, Member>;
+
 /// More than any sidecar has; the oldest are forgotten.
 const MAX_MEMBERS: usize = 20_000;
-/// Assigned partitions of all members together; assignments beyond are not kept.
+/// Assigned and owned partitions of all members together; what is beyond is not kept.
 const MAX_ASSIGNED: usize = 1_000_000;
 /// How often one consumer's id is followed.
 const MAX_HOPS: usize = 64;
@@ -23,19 +27,26 @@ struct Link {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    groups: HashMap<Arc<str>, HashMap<Arc<str>, Member>>,
+    pub(super) groups: HashMap<Arc<str>, Members>,
     /// In the order in which they were first seen, for forgetting.
     order: VecDeque<Key>,
-    /// Partitions in all assignments.
+    /// Partitions in all assignments, and in what members said that they owned.
     assigned: usize,
     /// From an old member id to the one that follows it.
     links: HashMap<Key, Link>,
     link_order: VecDeque<Key>,
+    /// How groups rebalance. Of a group without members only while one is on its way to it.
+    pub(super) watches: HashMap<Arc<str>, Watch>,
+    pub(super) events: VecDeque<Rebalance>,
 }
 
 fn weight(assignment: &Assignment) -> usize {
     let by_name = assignment.by_name.values().map(|p| 1 + p.len()).sum::<usize>();
     by_name + assignment.by_id.values().map(|p| 1 + p.len()).sum::<usize>()
+}
+
+fn weight_of(member: &Member) -> usize {
+    [&member.assignment, &member.owned].into_iter().filter_map(|a| a.as_deref()).map(weight).sum()
 }
 
 impl State {
@@ -59,10 +70,11 @@ impl State {
     /// The member as it is now, new or known.
     pub fn put(&mut self, who: &Who<'_>, mut member: Member) {
         self.disown(who.group, who.member);
-        if let Some(assignment) = &member.assignment {
-            let weight = weight(assignment);
+        let Member { assignment, owned, .. } = &mut member;
+        for kept in [assignment, owned] {
+            let weight = kept.as_deref().map_or(0, weight);
             if self.assigned + weight > MAX_ASSIGNED {
-                member.assignment = None;
+                *kept = None;
             } else {
                 self.assigned += weight;
             }
@@ -78,18 +90,25 @@ impl State {
             && let Some((group, id)) = self.order.front().cloned()
         {
             self.remove(&group, &id);
+            self.tidy(&group);
         }
     }
 
-    /// Drops what the member was assigned.
+    /// Drops what the member was assigned, and what it owned before.
     pub fn disown(&mut self, group: &str, member: &str) {
-        if let Some(assignment) = self.touch(group, member).and_then(|m| m.assignment.take()) {
-            self.assigned = self.assigned.saturating_sub(weight(&assignment));
+        if let Some(member) = self.touch(group, member) {
+            let weight = weight_of(member);
+            (member.assignment, member.owned) = (None, None);
+            self.assigned = self.assigned.saturating_sub(weight);
         }
     }
 
+    /// Whether others have come in its place is not known yet: see [`tidy`](Self::tidy).
     pub fn remove(&mut self, group: &str, member: &str) {
         self.disown(group, member);
+        if let Some(watch) = self.watches.get_mut(group) {
+            watch.forget(member);
+        }
         let Some(members) = self.groups.get_mut(group) else {
             return;
         };
@@ -100,6 +119,16 @@ impl State {
             self.groups.remove(group);
         }
         self.order.retain(|(g, m)| **g != *group || **m != *member);
+    }
+
+    /// Members of this group have gone: what depends on them is over.
+    pub fn tidy(&mut self, group: &str) {
+        if self.groups.contains_key(group) {
+            return self.settle(group);
+        }
+        if self.watches.get_mut(group).is_some_and(|watch| !watch.empty()) {
+            self.watches.remove(group);
+        }
     }
 
     /// Whom a member that joins now follows: the id that its connection showed, or had shown when it
@@ -144,12 +173,16 @@ impl State {
     }
 
     pub fn forget_client(&mut self, client: &ClientKey) {
-        let State { groups, order, assigned, links, link_order } = self;
-        for members in groups.values_mut() {
-            members.retain(|_, m| {
+        let State { groups, order, assigned, links, link_order, watches, .. } = self;
+        for (group, members) in groups.iter_mut() {
+            let mut watch = watches.get_mut(group);
+            members.retain(|id, m| {
                 let stays = m.client != *client;
-                if let (false, Some(assignment)) = (stays, &m.assignment) {
-                    *assigned = assigned.saturating_sub(weight(assignment));
+                if !stays {
+                    *assigned = assigned.saturating_sub(weight_of(m));
+                    if let Some(watch) = &mut watch {
+                        watch.forget(id);
+                    }
                 }
                 stays
             });
@@ -158,6 +191,10 @@ impl State {
         order.retain(|(group, id)| groups.get(group).is_some_and(|members| members.contains_key(id)));
         links.retain(|_, link| link.client != *client);
         link_order.retain(|key| links.contains_key(key));
+        let watched: Vec<Arc<str>> = watches.keys().cloned().collect();
+        for group in watched {
+            self.tidy(&group);
+        }
     }
 
     /// Members, their assigned partitions, links.
@@ -165,7 +202,7 @@ impl State {
     pub fn size(&self) -> (usize, usize, usize) {
         let members: usize = self.groups.values().map(HashMap::len).sum();
         assert_eq!((members, self.links.len()), (self.order.len(), self.link_order.len()));
-        let assigned: usize = self.all().filter_map(|(_, _, m)| m.assignment.as_deref()).map(weight).sum();
+        let assigned: usize = self.all().map(|(_, _, m)| weight_of(m)).sum();
         assert_eq!(assigned, self.assigned);
         (members, assigned, self.links.len())
     }

@@ -1,5 +1,9 @@
 //! What is kept of groups, and what is forgotten.
 
+mod held;
+mod rebalance;
+mod switch;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::book::{Held, Identity, Progress, Request, Want};
+use super::book::{Held, Identity, Place, Progress, Request, Want};
 use super::conn::{ANSWER, LOOK, OnConnection};
 use super::delivered::TOGETHER;
 use crate::mend::catalog::NO_ID;
@@ -108,7 +108,15 @@ impl OnConnection {
         match outcome {
             Injected::Lost => self.shared.book.lost(job, cx.now),
             Injected::Answer { frame, body, .. } => {
-                if self.shared.book.answered(job, frame, body, cx.now) == Progress::Next {
+                let own = cx.conn.client();
+                let (progress, now) = (&cx.shared.progress, cx.now);
+                let taken = |group: &str, client: Option<&ClientKey>, place: &Place, offset| {
+                    let client = client.unwrap_or(&own);
+                    progress.committed(group, client, place, offset, now);
+                    // What was refused has come about.
+                    progress.commit_ended(group, client, 0, now);
+                };
+                if self.shared.book.answered(job, frame, body, now, taken) == Progress::Next {
                     self.send(cx, job);
                 }
             }
@@ -122,7 +130,7 @@ impl OnConnection {
         let interval = self.shared.rules.load().write_behind.unwrap_or_default();
         let now = cx.now;
         // Write-behind waits for its time, what was refused does not.
-        let due = |h: &Held| h.promise.kind == Kind::Buffered || h.compare || now >= h.given + interval;
+        let due = |h: &Held| h.hurried || h.promise.kind == Kind::Buffered || h.compare || now >= h.given + interval;
         self.ask_whose(cx);
         self.flush_where(cx, due);
         self.look_again(cx);

@@ -187,10 +187,17 @@ impl OnConnection {
             }
             Decided::Given => {
                 let catalog = &cx.shared.catalog;
+                let mut is_all = true;
                 let _ = commit::each(sent.version, frame, body, |name, id, index, error| {
                     let name = if name.is_empty() { catalog.name(&id).unwrap_or_default() } else { name.clone() };
-                    if kept.places.contains(&(name, index)) { 0 } else { error }
+                    let error = if kept.places.contains(&(name, index)) { 0 } else { error };
+                    is_all &= error == 0;
+                    error
                 });
+                if is_all {
+                    // The client hears of no refusal.
+                    cx.shared.progress.commit_hidden(&sent.commit.group, &cx.conn.client());
+                }
                 self.look_again(cx);
                 // Its member may have been given its assignment meanwhile, on another connection.
                 self.shared.book.promised(&sent.commit.group);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::book::{Held, Identity, Request, Want};
+use super::book::{Held, Identity, Place, Request, Want};
 use super::carry::misplaced;
 use crate::mend::errands::Version;
-use crate::mend::{Errand, Errands, Injected, Shared as MendShared};
+use crate::mend::{ClientKey, Errand, Errands, Injected, Shared as MendShared};
 
 /// A client that has just gone comes back, or its own connection is still open.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -60,7 +60,14 @@ impl Errands for Stranded {
         match outcome {
             Injected::Lost => book.lost(token, now),
             Injected::Answer { frame, body, .. } => {
-                let _ = book.answered(token, frame, body, now);
+                // Whose it was is not known after a restart: then nobody here would ever end it.
+                let taken = |group: &str, client: Option<&ClientKey>, place: &Place, offset| {
+                    if let Some(client) = client {
+                        self.mend.progress.committed(group, client, place, offset, now);
+                        self.mend.progress.commit_ended(group, client, 0, now);
+                    }
+                };
+                let _ = book.answered(token, frame, body, now, taken);
             }
         }
         self.shared.tell(&self.mend.peers);

@@ -10,6 +10,7 @@ mod conn;
 mod delivered;
 mod errands;
 mod fetched;
+mod hurry;
 mod metrics;
 mod rejoin;
 mod rules;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, Registry};
 
 use crate::config::Config;
+use crate::mend::promises::Promises;
 use crate::mend::{ConnMender, Errands, Interest, Mender, Peers, Shared as MendShared, Treatment};
 use crate::store::journal::{InMemory, Journal, Promise};
 use crate::wire::api::ApiKey;
@@ -80,6 +82,11 @@ impl CommitBuffer {
             kept: Mutex::new(None),
         };
         CommitBuffer { shared: Arc::new(shared) }
+    }
+
+    /// What other menders may ask of its promises.
+    pub fn promises(&self, mend: &Arc<MendShared>) -> Arc<dyn Promises> {
+        Arc::new(hurry::Keeper::new(self.shared.clone(), mend))
     }
 }
 

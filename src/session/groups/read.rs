@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::GroupRequest;
 use crate::mend::Assignment;
 use crate::mend::catalog::TopicId;
-use crate::wire::codec::{assignment, entry};
+use crate::wire::codec::{assignment, entry, subscription};
 use crate::wire::layout::mark;
 use crate::wire::walk::{Action, Mark, Visitor};
 
@@ -20,12 +20,42 @@ pub(super) struct Said {
     pub request: GroupRequest,
     /// LeaveGroup: who leaves.
     pub members: Vec<Arc<str>>,
+    /// JoinGroup: the protocols that it lists, and where in the frame stands what it tells each.
+    pub protocols: Vec<(Arc<str>, Range<usize>)>,
+}
+
+/// More protocols than any member lists.
+const MAX_PROTOCOLS: usize = 32;
+/// Partitions and topics that a JoinGroup may say that it owns; more are not kept.
+const MAX_OWNED: usize = 100_000;
+
+impl Said {
+    /// What a consumer says to each assignor that it still owns.
+    pub fn owned(&self, frame: &[u8]) -> Vec<(Arc<str>, Assignment)> {
+        let mut room = MAX_OWNED;
+        let mut all = Vec::new();
+        for (protocol, at) in &self.protocols {
+            let read = frame.get(at.clone()).and_then(|bytes| subscription::owned(bytes, room));
+            let Some(topics) = read else { continue };
+            room = room.saturating_sub(topics.iter().map(|(_, p)| 1 + p.len()).sum());
+            all.push((protocol.clone(), by_name(topics)));
+        }
+        all
+    }
+}
+
+fn by_name(topics: Vec<(&str, Vec<i32>)>) -> Assignment {
+    let mut by_name: HashMap<Arc<str>, Vec<i32>> = HashMap::new();
+    for (topic, partitions) in topics {
+        by_name.entry(topic.into()).or_default().extend(partitions);
+    }
+    Assignment { by_name, by_id: HashMap::new() }
 }
 
 impl Default for Said {
     fn default() -> Said {
         let request = GroupRequest { session_timeout: -1, rebalance_timeout: -1, ..GroupRequest::default() };
-        Said { request, members: Vec::new() }
+        Said { request, members: Vec::new(), protocols: Vec::new() }
     }
 }
 
@@ -56,6 +86,13 @@ impl Visitor for Said {
         }
     }
 
+    fn blob(&mut self, mark: Mark, at: usize, len: Option<usize>, length: &mut [u8], _peek: &[u8]) {
+        if mark == mark::SUBSCRIPTION && self.protocols.len() < MAX_PROTOCOLS {
+            let from = at + length.len();
+            self.protocols.push((self.request.protocol.clone(), from..from + len.unwrap_or(0)));
+        }
+    }
+
     fn array(&mut self, mark: Mark, _at: usize, count: Option<usize>) -> Action {
         self.request.leads |= mark == mark::MEMBERS && count.is_some_and(|n| n > 0);
         Action::Keep
@@ -74,6 +111,8 @@ pub(super) struct Told {
     pub member: Arc<str>,
     /// OffsetCommit: a partition was taken. What is wrong with a member, all of them say.
     pub accepted: bool,
+    /// OffsetCommit: the first partition's error.
+    pub refused: i16,
     /// SyncGroup: where in the frame the assignment is.
     pub assignment: Range<usize>,
     /// ConsumerGroupHeartbeat: `None` where nothing has changed.
@@ -99,7 +138,11 @@ impl Visitor for Told {
             mark::TOPIC_ID => self.topic = bytes.first_chunk().copied().unwrap_or_default(),
             mark::PARTITION => match &mut self.assigned {
                 Some(assigned) => assigned.by_id.entry(self.topic).or_default().push(entry::int32(bytes)),
-                None => self.accepted |= entry::committed(bytes) == 0,
+                None => {
+                    let error = entry::committed(bytes);
+                    self.accepted |= error == 0;
+                    self.refused = if self.refused == 0 { error } else { self.refused };
+                }
             },
             _ => {}
         }
@@ -122,9 +165,5 @@ impl Visitor for Told {
 
 /// A consumer's assignment; `None`: it is none.
 pub(super) fn assignment(bytes: &[u8]) -> Option<Assignment> {
-    let mut by_name: HashMap<Arc<str>, Vec<i32>> = HashMap::new();
-    for (topic, partitions) in assignment::partitions(bytes)? {
-        by_name.entry(topic.into()).or_default().extend(partitions);
-    }
-    Some(Assignment { by_name, by_id: HashMap::new() })
+    assignment::partitions(bytes).map(by_name)
 }

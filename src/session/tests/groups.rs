@@ -4,7 +4,9 @@ mod feed;
 mod fuzz;
 mod line;
 mod links;
+mod offsets;
 mod once;
+mod rounds;
 
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;

@@ -113,13 +113,28 @@ impl World {
         World::new(Vec::new(), Registry::new())
     }
 
+    /// Menders that know what all connections share.
+    pub fn sharing(menders: Vec<Arc<dyn Mender>>, registry: Registry, shared: Arc<Shared>) -> World {
+        World::of(menders, registry, limits(64 << 20), Told::default(), shared)
+    }
+
     pub fn with(menders: Vec<Arc<dyn Mender>>, registry: Registry, limits: Limits, directory: Told) -> World {
+        World::of(menders, registry, limits, directory, Arc::default())
+    }
+
+    fn of(
+        menders: Vec<Arc<dyn Mender>>,
+        registry: Registry,
+        limits: Limits,
+        directory: Told,
+        shared: Arc<Shared>,
+    ) -> World {
         let directory = Arc::new(directory);
         let env = Env {
             limits: ArcSwap::from_pointee(limits),
             interests: ArcSwap::from_pointee(Interests::fold(menders.iter().flat_map(|m| m.interests()))),
             menders,
-            shared: Arc::new(Shared::default()),
+            shared,
             directory: directory.clone(),
             metrics: SessionMetrics::new(&registry),
         };

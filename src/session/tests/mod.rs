@@ -24,3 +24,4 @@ mod stay;
 mod streams;
 mod transparent;
 mod watch;
+mod watchdog;

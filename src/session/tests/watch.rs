@@ -69,6 +69,9 @@ impl Mender for Watch {
             ApiKey::SYNC_GROUP,
             ApiKey::HEARTBEAT,
             ApiKey::OFFSET_COMMIT,
+            ApiKey::OFFSET_FETCH,
+            ApiKey::LIST_OFFSETS,
+            ApiKey::OFFSET_FOR_LEADER_EPOCH,
             ApiKey::CONSUMER_GROUP_HEARTBEAT,
         ] {
             interests.push(Interest::Request(api, Treatment::Whole));

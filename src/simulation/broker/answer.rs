@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{NODES, Reply, ReplyTo};
 use crate::session::tests::kit::{HOST, PORT, response};
+use crate::simulation::reads;
 use crate::simulation::wire::{self, encode, text};
 use crate::wire::api::ApiKey;
 
@@ -55,11 +56,11 @@ pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32) -> Vec<u8> {
                 .with_members(members.collect());
             encode(&message, version)
         }
-        Reply::Sync { error, assignment } => {
+        Reply::Sync { error, protocol, assignment } => {
             let message = SyncGroupResponse::default()
                 .with_error_code(*error)
                 .with_protocol_type(Some(text("consumer")).filter(|_| version >= 5))
-                .with_protocol_name(Some(text("range")).filter(|_| version >= 5))
+                .with_protocol_name(Some(text(protocol)).filter(|_| version >= 5))
                 .with_assignment(Bytes::copy_from_slice(assignment));
             encode(&message, version)
         }
@@ -81,6 +82,8 @@ pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32) -> Vec<u8> {
             encode(&OffsetCommitResponse::default().with_topics(vec![topic]), version)
         }
         Reply::Fetch(error, offsets) => fetched(version, *error, offsets),
+        Reply::Read { error, session, parts } => reads::answer(version, *error, *session, parts),
+        Reply::Ends(ends) => reads::ends(version, ends),
     }
 }
 
@@ -96,7 +99,7 @@ fn metadata(version: i16, partitions: i32) -> Vec<u8> {
             .with_port(i32::from(PORT) + node)
     });
     let partitions = (0..partitions)
-        .map(|p| MetadataResponsePartition::default().with_partition_index(p).with_leader_id(BrokerId(0)));
+        .map(|p| MetadataResponsePartition::default().with_partition_index(p).with_leader_id(BrokerId(super::LEADER)));
     let mut topic =
         MetadataResponseTopic::default().with_name(Some(wire::topic())).with_partitions(partitions.collect());
     if version >= 10 {

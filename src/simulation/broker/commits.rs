@@ -16,6 +16,8 @@ impl Broker {
             let before = self.group.offsets.get(&index).copied().unwrap_or(-1);
             if error == 0 {
                 self.group.offsets.insert(index, partition.committed_offset);
+                // Who only commits has read it elsewhere.
+                self.logs.has(index, partition.committed_offset);
             }
             results.push((index, error));
             self.news.push(News::Judged(Judged {

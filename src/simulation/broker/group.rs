@@ -20,12 +20,20 @@ pub struct Member {
     pub session: At,
     pub rebalance: At,
     pub instance: Option<String>,
-    pub metadata: Vec<u8>,
+    /// Name and metadata of each that it can, the one it wants first.
+    pub protocols: Vec<(String, Vec<u8>)>,
     /// When the session ends; `None` while it waits for an answer.
     pub deadline: Option<At>,
     pub join: Option<ReplyTo>,
     pub sync: Option<ReplyTo>,
     pub assignment: Vec<u8>,
+}
+
+impl Member {
+    pub(super) fn metadata_for(&self, protocol: &str) -> Vec<u8> {
+        let found = self.protocols.iter().find(|(name, _)| name == protocol);
+        found.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+    }
 }
 
 pub struct Group {
@@ -98,20 +106,17 @@ impl Group {
     pub fn join(&mut self, now: At, to: ReplyTo, request: &JoinGroupRequest, out: &mut Vec<(ReplyTo, Reply)>) {
         let id = request.member_id.to_string();
         let instance = request.group_instance_id.as_deref().map(str::to_owned);
-        let protocol = request.protocols.first();
+        let protocols = request.protocols.iter().map(|p| (p.name.to_string(), p.metadata.to_vec())).collect();
         let made = Member {
             session: request.session_timeout_ms as At * MS,
             rebalance: request.rebalance_timeout_ms.max(1) as At * MS,
             instance: instance.clone(),
-            metadata: protocol.map(|p| p.metadata.to_vec()).unwrap_or_default(),
+            protocols,
             deadline: None,
             join: Some(to),
             sync: None,
             assignment: Vec::new(),
         };
-        if self.members.is_empty() {
-            self.protocol = protocol.map(|p| p.name.to_string()).unwrap_or_default();
-        }
         if id.is_empty() {
             let new = format!("m-{:08x}", self.dice.range(0, 0xffff_ffff));
             let known = instance.as_deref().and_then(|i| self.by_instance(i));
@@ -132,7 +137,7 @@ impl Group {
             self.news.push(News::Refused { member: id.clone(), api: to.api, error });
             return out.push((to, refused(error, &id)));
         }
-        let is_same = self.members.get(&id).is_some_and(|m| m.metadata == made.metadata);
+        let is_same = self.members.get(&id).is_some_and(|m| m.protocols == made.protocols);
         let leads = self.leader.as_deref() == Some(&id);
         match self.state {
             State::Stable if is_same && !leads => self.tell_round(now, &id, to, out),
@@ -178,7 +183,8 @@ impl Group {
             self.leader = Some(new.clone());
         }
         match (self.state, to) {
-            (State::Stable, Some(to)) => {
+            // It speaks other protocols than before, and the group would choose another.
+            (State::Stable, Some(to)) if self.chosen() == self.protocol => {
                 // It is told of the old leader, so that it does not compute an assignment.
                 let leader = if leads { old.to_owned() } else { self.leader.clone().unwrap_or_default() };
                 if let Some(member) = self.members.get_mut(&new) {
@@ -211,7 +217,7 @@ impl Group {
             };
         }
         if error != 0 {
-            return out.push((to, Reply::Sync { error, assignment: Vec::new() }));
+            return out.push((to, error_for(to, error)));
         }
         self.unsynced.retain(|m| *m != id);
         if self.state == State::Completing {
@@ -231,7 +237,8 @@ impl Group {
         } else {
             let assignment = self.members.get(&id).map(|m| m.assignment.clone()).unwrap_or_default();
             self.renew(&id, now);
-            out.push((to, Reply::Sync { error: 0, assignment }));
+            let protocol = self.protocol.clone();
+            out.push((to, Reply::Sync { error: 0, protocol, assignment }));
         }
     }
 
@@ -338,6 +345,6 @@ pub(super) fn refused(error: i16, member: &str) -> Reply {
 pub(super) fn error_for(to: ReplyTo, error: i16) -> Reply {
     match to.api {
         ApiKey::JOIN_GROUP => refused(error, ""),
-        _ => Reply::Sync { error, assignment: Vec::new() },
+        _ => Reply::Sync { error, protocol: String::new(), assignment: Vec::new() },
     }
 }

@@ -4,21 +4,25 @@
 mod answer;
 mod commits;
 mod group;
+mod logs;
 mod rounds;
 
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::{
-    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+    FetchRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, OffsetCommitRequest,
+    OffsetFetchRequest, SyncGroupRequest,
 };
 
 use super::At;
 use super::dice::Dice;
+use super::reads::Part;
 use super::wire::{self, decode};
 use crate::wire::api::ApiKey;
 use crate::wire::head;
 
 pub use group::{Group, State};
+pub use logs::{FETCH_SESSION_ID_NOT_FOUND, LEADER, Logs};
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,7 @@ pub enum Reply {
     },
     Sync {
         error: i16,
+        protocol: String,
         assignment: Vec<u8>,
     },
     /// Heartbeat and LeaveGroup.
@@ -51,6 +56,13 @@ pub enum Reply {
     Commit(Vec<(i32, i16)>),
     /// The error of the whole; partition and offset.
     Fetch(i16, Vec<(i32, i64)>),
+    Read {
+        error: i16,
+        session: i32,
+        parts: Vec<Part>,
+    },
+    /// Partition, error and offset.
+    Ends(Vec<(i32, i16, i64)>),
 }
 
 /// Member id, instance id, metadata.
@@ -79,6 +91,18 @@ pub enum News {
     Judged(Judged),
     /// A connection is told of committed offsets.
     Asked(ReplyTo),
+    /// A Fetch: all that its session has in it.
+    Reads {
+        to: ReplyTo,
+        wants: Vec<i32>,
+        is_full: bool,
+        forgotten: usize,
+    },
+    SessionGone,
+    /// The group goes from one protocol to another.
+    Switched {
+        cooperative: bool,
+    },
     Refused {
         member: String,
         api: ApiKey,
@@ -102,6 +126,7 @@ pub struct Broker {
     /// Requests are answered with 16 until the first, then with 14 until the second.
     moving: (At, At),
     partitions: i32,
+    pub logs: Logs,
     pub out: Vec<(ReplyTo, Reply)>,
     pub news: Vec<News>,
 }
@@ -109,12 +134,13 @@ pub struct Broker {
 pub const NODES: i32 = 2;
 
 impl Broker {
-    pub fn new(partitions: i32, dice: Dice) -> Broker {
+    pub fn new(partitions: i32, dice: Dice, logs: Dice) -> Broker {
         Broker {
             group: Group::new(dice),
             coordinator: 0,
             moving: (0, 0),
             partitions,
+            logs: Logs::new(partitions, logs),
             out: Vec::new(),
             news: Vec::new(),
         }
@@ -157,7 +183,7 @@ impl Broker {
             ApiKey::SYNC_GROUP => {
                 let request: SyncGroupRequest = decode(frame, body, version);
                 match away {
-                    Some(error) => self.out.push((to, Reply::Sync { error, assignment: Vec::new() })),
+                    Some(error) => self.out.push((to, group::error_for(to, error))),
                     None => self.group.sync(now, to, &request, &mut self.out),
                 }
             }
@@ -185,6 +211,14 @@ impl Broker {
                 let request: OffsetFetchRequest = decode(frame, body, version);
                 self.fetch(to, &request, away);
             }
+            ApiKey::FETCH => {
+                let request: FetchRequest = decode(frame, body, version);
+                self.read(now, to, &request);
+            }
+            ApiKey::LIST_OFFSETS => {
+                let request: ListOffsetsRequest = decode(frame, body, version);
+                self.list(now, node, to, &request);
+            }
             other => panic!("the model has no {other:?}"),
         }
         self.news.append(&mut self.group.news);
@@ -207,6 +241,7 @@ impl Broker {
         let can = self.group.state == State::Empty;
         if can {
             self.group.offsets.extend(to);
+            to.iter().for_each(|(partition, offset)| self.logs.has(*partition, *offset));
         }
         can
     }

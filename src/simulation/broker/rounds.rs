@@ -14,8 +14,20 @@ impl Group {
         out.push((to, Reply::Join { error: 0, generation, leader, member: id.to_owned(), protocol, members }));
     }
 
+    /// Of those that everybody can, the one that most want most.
+    pub(super) fn chosen(&self) -> String {
+        let can = |m: &group::Member, name: &str| m.protocols.iter().any(|(n, _)| n == name);
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+        for member in self.members.values() {
+            let mut names = member.protocols.iter().map(|(name, _)| name.as_str());
+            let vote = names.find(|name| self.members.values().all(|m| can(m, name)));
+            *votes.entry(vote.expect("plans leave a common protocol")).or_default() += 1;
+        }
+        votes.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned()).unwrap_or_default()
+    }
+
     fn listed(&self) -> Vec<Joined> {
-        self.members.iter().map(|(id, m)| (id.clone(), m.instance.clone(), m.metadata.clone())).collect()
+        self.members.iter().map(|(id, m)| (id.clone(), m.instance.clone(), m.metadata_for(&self.protocol))).collect()
     }
 
     /// A new round begins.
@@ -67,6 +79,11 @@ impl Group {
         if !leads {
             self.leader = self.members.iter().find(|(_, m)| m.join.is_some()).map(|(id, _)| id.clone());
         }
+        let chosen = self.chosen();
+        if !self.protocol.is_empty() && self.protocol != chosen {
+            self.news.push(News::Switched { cooperative: chosen == wire::COOPERATIVE });
+        }
+        self.protocol = chosen;
         self.state = State::Completing;
         self.timer = Some(now + self.patience());
         let leader = self.leader.clone().unwrap_or_default();
@@ -98,7 +115,10 @@ impl Group {
             if let Some(member) = self.members.get_mut(&id)
                 && let Some(to) = member.sync.take()
             {
-                out.push((to, Reply::Sync { error: 0, assignment: member.assignment.clone() }));
+                out.push((
+                    to,
+                    Reply::Sync { error: 0, protocol: self.protocol.clone(), assignment: member.assignment.clone() },
+                ));
                 self.renew(&id, now);
             }
         }

@@ -30,7 +30,7 @@ impl Member {
                     slot.ready = true;
                 }
                 let all = (0..self.slots_used()).all(|s| self.slots[s].ready);
-                if all && self.phase == Phase::Wanting && !self.wants_rejoin {
+                if all && self.slots[READS].conn != Some(conn) && self.phase == Phase::Wanting && !self.wants_rejoin {
                     self.ask_to_join(acts);
                 }
             }
@@ -57,6 +57,7 @@ impl Member {
                     self.fetched(error, &offsets, acts);
                 }
             }
+            Asked::Read { wanted } => self.has_been_read(wanted, version, frame, body),
             Asked::Beat(generation) => {
                 let error = decode::<HeartbeatResponse>(frame, body, version).error_code;
                 let is_mine = *generation == self.who.generation;
@@ -80,6 +81,8 @@ impl Member {
             0 => {
                 self.who.id = message.member_id.to_string();
                 self.who.generation = message.generation_id;
+                self.protocol = message.protocol_name.as_deref().unwrap_or_default().to_owned();
+                self.cooperative = self.protocol == wire::COOPERATIVE && !self.spec.stays_eager;
                 let members = message.members.iter().map(|m| {
                     let instance = m.group_instance_id.as_deref().map(str::to_owned);
                     (m.member_id.to_string(), instance, m.metadata.to_vec())
@@ -144,6 +147,7 @@ impl Member {
                 let at = (*offset).max(0);
                 self.positions.insert(*partition, at);
                 self.acked.insert(*partition, at);
+                self.seek(*partition, at);
                 acts.push(Act::Started { partition: *partition, at });
             }
         }

@@ -2,17 +2,20 @@
 //! connections; what it does is in [`Act`]s.
 
 mod answers;
+mod reading;
 mod rounds;
 mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::dice::Dice;
 use super::wire::{self, Identity};
 use super::{At, MS};
 use crate::wire::api::ApiKey;
 
-pub use spec::Spec;
+pub use reading::READS;
+use reading::Reading;
+pub use spec::{Habit, Protocols, Spec};
 
 /// What it wants done.
 #[derive(Debug)]
@@ -47,6 +50,9 @@ pub enum Act {
     /// It was told that the broker has forgotten it, other than by JoinGroup: what it had promised before
     /// cannot be linked to its next id (rule C3).
     Unlinked,
+    /// What it takes for its own and does not read.
+    Dangles(BTreeSet<i32>),
+    Paused,
     Died(&'static str),
     Said(String),
 }
@@ -54,6 +60,8 @@ pub enum Act {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum What {
     Work,
+    Read,
+    Pause(bool),
     Commit,
     Beat,
     Reopen(usize),
@@ -70,6 +78,7 @@ pub enum Asked {
     Join(u32),
     Sync(u32),
     Fetch(u32),
+    Read { wanted: BTreeMap<i32, i64> },
     Beat(i32),
     Commit { who: Identity, offsets: Vec<(i32, i64)> },
     Leave,
@@ -100,13 +109,23 @@ pub struct Slot {
 pub struct Member {
     pub spec: Spec,
     pub phase: Phase,
-    pub slots: [Slot; 2],
+    /// For JoinGroup and SyncGroup, for the rest of the group's, and to the leader.
+    pub slots: [Slot; 3],
     pub who: Identity,
     /// What it may fetch and commit, and as whom it got that.
     pub positions: BTreeMap<i32, i64>,
     pub owns_as: Identity,
     acked: BTreeMap<i32, i64>,
     assigned: Vec<i32>,
+    /// The group's protocol, and whether this client gives up only what it has to.
+    protocol: String,
+    pub cooperative: bool,
+    /// As it was when it was last assigned something.
+    was_cooperative: bool,
+    /// Of the assignment before, as a client with the fault has it in mind.
+    kept: BTreeSet<i32>,
+    pub dangling: BTreeSet<i32>,
+    reading: Reading,
     round: u32,
     commit_busy: bool,
     /// A commit that the app had in hand when it was stopped.
@@ -125,6 +144,8 @@ impl Member {
     pub fn new(spec: Spec, dice: Dice) -> Member {
         Member {
             who: Identity { id: String::new(), generation: -1, instance: spec.instance.clone() },
+            cooperative: spec.protocols == Protocols::Cooperative,
+            was_cooperative: false,
             spec,
             phase: Phase::Down,
             slots: Default::default(),
@@ -132,6 +153,10 @@ impl Member {
             owns_as: Identity::default(),
             acked: BTreeMap::new(),
             assigned: Vec::new(),
+            protocol: String::new(),
+            kept: BTreeSet::new(),
+            dangling: BTreeSet::new(),
+            reading: Reading::default(),
             round: 0,
             commit_busy: false,
             hand: None,
@@ -158,6 +183,21 @@ impl Member {
     pub fn start(&mut self, acts: &mut Acts) {
         self.phase = Phase::Wanting;
         acts.extend((0..self.slots_used()).map(Act::Open));
+        match self.spec.habit {
+            Habit::Usual | Habit::Slow | Habit::OnlyCommits => {}
+            Habit::PausesFirst { until } => {
+                self.reading.pauses = true;
+                acts.extend(until.map(|after| Act::Timer(after, What::Pause(false))));
+            }
+            Habit::PausesLater { after, time } => {
+                acts.push(Act::Timer(after, What::Pause(true)));
+                acts.push(Act::Timer(after + time, What::Pause(false)));
+            }
+        }
+        if self.spec.habit != Habit::OnlyCommits {
+            acts.push(Act::Open(READS));
+            acts.push(Act::Timer(self.dice.range(0, self.spec.read_every), What::Read));
+        }
         for (what, every) in
             [(What::Work, self.spec.work_every), (What::Commit, self.spec.commit_every), (What::Beat, self.spec.beat)]
         {
@@ -171,7 +211,8 @@ impl Member {
             return acts.push(Act::Timer(self.dice.range(50, 300) * MS, What::Reopen(slot)));
         };
         self.slots[slot] = Slot { conn: Some(conn), ready: false };
-        let body = wire::api_versions(3);
+        // The software that is known for it.
+        let body = wire::api_versions(3, if self.spec.faulty { "kgo" } else { "model" });
         acts.push(Act::Send { conn, api: ApiKey::API_VERSIONS, version: 3, body, asked: Asked::Versions });
     }
 
@@ -180,6 +221,13 @@ impl Member {
             return;
         };
         self.slots[slot] = Slot::default();
+        if slot == READS {
+            self.reading_broke();
+            if self.phase != Phase::Leaving {
+                acts.push(Act::Timer(self.dice.range(20, 200) * MS, What::Reopen(slot)));
+            }
+            return;
+        }
         if slot == self.slots_used() - 1 {
             self.commit_busy = false;
         }
@@ -201,7 +249,7 @@ impl Member {
 
     /// The coordinator is elsewhere: it is looked up, and connected to.
     fn reconnect(&mut self, acts: &mut Acts) {
-        for conn in self.slots.iter().filter_map(|s| s.conn).collect::<Vec<_>>() {
+        for conn in self.slots[..READS].iter().filter_map(|s| s.conn).collect::<Vec<_>>() {
             acts.push(Act::Close(conn));
             self.closed(conn, acts);
         }
@@ -230,6 +278,14 @@ impl Member {
                 self.work(now, acts);
                 acts.push(Act::Timer(self.spec.work_every, what));
             }
+            What::Read => {
+                self.read(acts);
+                acts.push(Act::Timer(self.spec.read_every, what));
+            }
+            What::Pause(pauses) => {
+                self.reading.pauses = pauses;
+                acts.extend(pauses.then_some(Act::Paused));
+            }
             What::Commit => {
                 if !self.stuck && now < self.spec.works_until {
                     self.commit(acts);
@@ -240,7 +296,7 @@ impl Member {
                 self.beat(acts);
                 acts.push(Act::Timer(self.spec.beat, what));
             }
-            What::Reopen(slot) if self.slots[slot].conn.is_none() && slot < self.slots_used() => {
+            What::Reopen(slot) if self.slots[slot].conn.is_none() && (slot < self.slots_used() || slot == READS) => {
                 acts.push(Act::Open(slot));
             }
             What::Rejoin(round) if round == self.round && self.phase == Phase::Wanting => self.ask_to_join(acts),
@@ -254,8 +310,8 @@ impl Member {
     fn is_at_work(&self) -> bool {
         match self.phase {
             Phase::Running | Phase::Revoking => true,
-            Phase::Wanting | Phase::Joining | Phase::Syncing => self.spec.background || self.spec.cooperative,
-            Phase::Fetching => self.spec.cooperative,
+            Phase::Wanting | Phase::Joining | Phase::Syncing => self.spec.background || self.cooperative,
+            Phase::Fetching => self.cooperative,
             Phase::Down | Phase::Leaving => false,
         }
     }
@@ -264,8 +320,9 @@ impl Member {
         if !self.is_at_work() || self.stuck || now >= self.spec.works_until {
             return;
         }
-        for (partition, position) in &mut self.positions {
-            let to = *position + self.dice.range(0, 3) as i64;
+        let most: Vec<_> = self.positions.keys().map(|p| self.has_read(*p)).collect();
+        for ((partition, position), most) in self.positions.iter_mut().zip(most) {
+            let to = most.min(*position + self.dice.range(0, 3) as i64);
             if to > *position {
                 acts.push(Act::Processed { partition: *partition, from: *position, to });
                 *position = to;
@@ -290,7 +347,7 @@ impl Member {
     /// What stays with its owner through a round is committed in its new generation as soon as that
     /// is known; other consumers commit as they got it.
     fn commits_as(&self) -> Identity {
-        let goes_on = self.spec.cooperative && self.who.generation == self.owns_as.generation + 1;
+        let goes_on = self.cooperative && self.was_cooperative && self.who.generation == self.owns_as.generation + 1;
         if goes_on && self.who.id == self.owns_as.id { self.who.clone() } else { self.owns_as.clone() }
     }
 
@@ -325,7 +382,9 @@ impl Member {
     /// The app is about to be stopped, with one more record handled and not committed.
     pub fn take_in_hand(&mut self, now: At, acts: &mut Acts) {
         if self.phase == Phase::Running && now < self.spec.works_until {
-            for (partition, position) in &mut self.positions {
+            let most: Vec<_> = self.positions.keys().map(|p| self.has_read(*p)).collect();
+            for ((partition, position), _) in self.positions.iter_mut().zip(most).filter(|((_, at), most)| **at < *most)
+            {
                 acts.push(Act::Processed { partition: *partition, from: *position, to: *position + 1 });
                 *position += 1;
             }
@@ -357,6 +416,7 @@ impl Member {
             return;
         };
         self.positions.insert(partition, to);
+        self.seek(partition, to);
         acts.push(Act::Rewound { partition, to });
         self.send_commit(self.owns_as.clone(), vec![(partition, to)], acts);
     }

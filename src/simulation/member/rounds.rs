@@ -7,8 +7,12 @@ impl Member {
     /// It has to join again. `lost`: it knows that its partitions are not its own any more.
     pub(super) fn rejoin(&mut self, lost: bool, acts: &mut Acts) {
         let was_running = self.phase == Phase::Running;
-        if lost && (self.spec.cooperative || !self.spec.background) {
+        if lost && (self.cooperative || !self.spec.background) {
             self.positions.clear();
+        }
+        if lost {
+            self.kept.clear();
+            self.dangles(BTreeSet::new(), acts);
         }
         self.phase = Phase::Wanting;
         self.round += 1;
@@ -38,18 +42,18 @@ impl Member {
             self.phase = Phase::Wanting;
             return;
         };
-        if !self.spec.cooperative && !self.spec.background {
+        if !self.cooperative && !self.spec.background {
             self.positions.clear();
         }
         self.round += 1;
         self.phase = Phase::Joining;
         let version = self.spec.join_version;
-        let claims = match self.spec.cooperative {
-            true => (self.positions.keys().copied().collect(), self.owns_as.generation),
-            false => (Vec::new(), -1),
+        let claims = match self.cooperative {
+            true if !self.claimed().is_empty() => (self.claimed().into_iter().collect(), self.owns_as.generation),
+            _ => (Vec::new(), -1),
         };
         let timeouts = (self.spec.session, self.spec.rebalance);
-        let body = wire::join(version, &self.who, timeouts, self.spec.cooperative, claims);
+        let body = wire::join(version, &self.who, timeouts, self.spec.protocols.names(), claims);
         acts.push(Act::Send { conn, api: ApiKey::JOIN_GROUP, version, body, asked: Asked::Join(self.round) });
     }
 
@@ -60,23 +64,34 @@ impl Member {
         };
         self.phase = Phase::Syncing;
         let assignments = match leads && !members.is_empty() {
-            true => assign(members, self.spec.cooperative, self.who.generation),
+            true => assign(members, self.protocol == wire::COOPERATIVE, self.who.generation),
             false => Vec::new(),
         };
         let version = 5;
-        let body = wire::sync(version, &self.who, self.spec.cooperative, assignments);
+        let body = wire::sync(version, &self.who, &self.protocol, assignments);
         acts.push(Act::Send { conn, api: ApiKey::SYNC_GROUP, version, body, asked: Asked::Sync(self.round) });
     }
 
     pub(super) fn assigned(&mut self, partitions: Vec<i32>, acts: &mut Acts) {
         self.owns_as = self.who.clone();
-        if !self.spec.cooperative {
+        if !self.cooperative || !self.was_cooperative {
             self.positions.clear();
+            self.dangles(BTreeSet::new(), acts);
         }
-        let before = self.positions.len();
+        self.was_cooperative = self.cooperative;
+        let before = self.claimed();
         self.positions.retain(|p, _| partitions.contains(p));
         self.acked.retain(|p, _| self.positions.contains_key(p));
-        let gave_up = self.positions.len() < before;
+        let mut dangling = self.dangling.clone();
+        if self.spec.faulty && self.cooperative {
+            // What it held under the eager protocol is not new to it, though it has given that up.
+            dangling.extend(std::mem::take(&mut self.kept));
+            dangling.retain(|p| partitions.contains(p) && !self.positions.contains_key(p));
+        } else {
+            self.kept = partitions.iter().copied().collect();
+        }
+        self.dangles(dangling, acts);
+        let gave_up = before.iter().any(|p| !partitions.contains(p));
         self.assigned = partitions;
         acts.push(Act::Said(format!("owns {:?} in generation {}", self.assigned, self.who.generation)));
         self.phase = Phase::Fetching;
@@ -88,8 +103,14 @@ impl Member {
         self.fetch(acts);
     }
 
+    /// What it says that it still holds.
+    fn claimed(&self) -> BTreeSet<i32> {
+        self.positions.keys().chain(&self.dangling).copied().collect()
+    }
+
     pub(super) fn fetch(&mut self, acts: &mut Acts) {
-        let wanted: Vec<_> = self.assigned.iter().copied().filter(|p| !self.positions.contains_key(p)).collect();
+        let is_known = |p: &i32| self.positions.contains_key(p) || self.dangling.contains(p);
+        let wanted: Vec<_> = self.assigned.iter().copied().filter(|p| !is_known(p)).collect();
         if wanted.is_empty() {
             self.phase = Phase::Running;
             return;
@@ -108,7 +129,9 @@ impl Member {
 fn assign(members: &[Joined], cooperative: bool, generation: i32) -> Vec<(String, Vec<i32>)> {
     let count = super::super::plan::PARTITIONS as usize;
     let mut all: Vec<(String, Vec<i32>)> = members.iter().map(|(id, ..)| (id.clone(), Vec::new())).collect();
-    if !cooperative {
+    let claims: Vec<_> = members.iter().map(|(.., metadata)| wire::claims(metadata)).collect();
+    // The first cooperative round gives most to those who had it in the eager one.
+    if !cooperative || claims.iter().all(|(owned, _)| owned.is_empty()) {
         // Where a member has an instance id, that fixes its place.
         let mut order: Vec<_> = members.iter().enumerate().map(|(i, m)| (m.1.as_ref().unwrap_or(&m.0), i)).collect();
         order.sort();
@@ -118,7 +141,6 @@ fn assign(members: &[Joined], cooperative: bool, generation: i32) -> Vec<(String
         }
         return all;
     }
-    let claims: Vec<_> = members.iter().map(|(.., metadata)| wire::claims(metadata)).collect();
     let newest = claims.iter().filter(|(owned, _)| !owned.is_empty()).map(|(_, g)| *g).max().unwrap_or(-1);
     let share = count.div_ceil(all.len());
     let mut claimed = vec![false; count];

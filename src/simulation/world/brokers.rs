@@ -71,6 +71,7 @@ impl World<'_> {
                 self.truth.named(member, life);
             }
             self.say(|| format!("broker answers #{} on {}: {}", to.correlation, to.conn, brief(&reply)));
+            self.broker_beats(to, &reply);
             let frame = self.broker.encode(to, &reply);
             if let Some(link) = self.links.get_mut(&to.conn) {
                 link.busy = false;
@@ -107,18 +108,27 @@ impl World<'_> {
                 }
                 self.truth.judged(now, &commit, owners.get(&commit.partition));
             }
+            News::Reads { to, wants, is_full, forgotten } => self.broker_reads(to, &wants, is_full, forgotten),
+            News::SessionGone => self.truth.count("fetch sessions that were gone"),
+            News::Switched { cooperative } => {
+                self.truth.count(if cooperative { "switches to cooperative" } else { "switches back to eager" });
+                self.say(|| format!("the group's protocol changes, cooperative: {cooperative}"));
+            }
             News::Asked(to) => self.truth.told(now, to.conn),
             News::Stable(generation) => {
+                self.rebalances_since = None;
                 let owners = self.broker.group.owners();
                 self.say(|| format!("group stable in generation {generation}: {owners:?}"));
                 self.truth.owned(now, &owners);
             }
             News::Empty => {
+                self.rebalances_since = None;
                 self.say(|| "group empty".into());
                 self.truth.count("group empty");
                 self.truth.owned(now, &Default::default());
             }
             News::Rebalance(generation) => {
+                self.rebalances_since.get_or_insert(now);
                 self.truth.count("rebalances");
                 self.say(|| format!("rebalance after generation {generation}"));
             }
@@ -142,7 +152,7 @@ fn brief(reply: &Reply) -> String {
         Reply::Join { error, generation, leader, member, .. } => {
             format!("Join {error}, generation {generation}, {member} (leader {leader})")
         }
-        Reply::Sync { error, assignment } => {
+        Reply::Sync { error, assignment, .. } => {
             format!("Sync {error} {:?}", crate::simulation::wire::assigned(assignment))
         }
         other => format!("{other:?}"),

@@ -2,7 +2,7 @@
 
 use super::links::{Hop, Packet};
 use super::{Event, World};
-use crate::simulation::member::Acts;
+use crate::simulation::member::{Acts, Protocols};
 use crate::simulation::plan::{Fault, PARTITIONS};
 use crate::simulation::{At, MS};
 
@@ -62,6 +62,15 @@ impl World<'_> {
                 }
             }
             Fault::Disk { kmend, time } => self.processes[kmend].journal.break_until(now + time),
+            Fault::Upgrade { member } => {
+                let Some(person) = self.people[member].as_mut() else { return };
+                person.member.spec.next_protocols = Protocols::Both;
+                self.truth.count("members that were upgraded");
+                self.leave(member, Some(0));
+                // Mostly it has left long before.
+                let life = self.people[member].as_ref().map_or(0, |p| p.life);
+                self.later(300 * MS, Event::Start { member, life });
+            }
             Fault::Exodus { back } => {
                 for member in 0..self.people.len() {
                     self.leave(member, Some(back + member as At * 100 * MS));

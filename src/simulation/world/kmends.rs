@@ -7,9 +7,9 @@ use std::time::Duration;
 use prometheus::Registry;
 
 use super::links::{Hop, Link, Packet, frames};
-use super::{Event, World};
+use super::{Demand, Event, World};
 use crate::mend::{Errand, Errands, Injected};
-use crate::session::tests::kit::{World as Kit, limits};
+use crate::session::tests::kit::World as Kit;
 use crate::simulation::dice::Dice;
 use crate::simulation::journal::ModelJournal;
 use crate::simulation::menders::Start;
@@ -23,6 +23,7 @@ pub struct Process {
     number: usize,
     seed: u64,
     pub life: u32,
+    pub started: At,
     /// `None`: it is down.
     pub kit: Option<Kit>,
     pub journal: Arc<ModelJournal>,
@@ -53,6 +54,7 @@ impl Process {
             number,
             seed,
             life: 0,
+            started: 0,
             kit: None,
             journal,
             journal_armed: None,
@@ -72,6 +74,7 @@ impl World<'_> {
             return;
         }
         process.life += 1;
+        process.started = now;
         let life = process.life;
         let kept = process.journal.after_crash();
         let (lost, refused) = process.journal.lost();
@@ -83,9 +86,10 @@ impl World<'_> {
         process.journal_armed = None;
         let registry = Registry::new();
         let journal = process.journal.clone();
-        let menders = make(Start { registry: &registry, journal, restored, now: instant });
+        let shared = Arc::default();
+        let menders = make(Start { registry: &registry, journal, restored, now: instant, shared: &shared });
         process.own = None;
-        let kit = Kit::with(menders, registry, limits(64 << 20), Default::default());
+        let kit = Kit::sharing(menders, registry, shared);
         process.errands = kit.env.menders.iter().filter_map(|m| m.errands(kit.env.shared.clone())).collect();
         let has_errands = !process.errands.is_empty();
         process.kit = Some(kit);
@@ -155,7 +159,7 @@ impl World<'_> {
         match packet {
             Packet::Bytes(bytes) => {
                 let Some(rig) = link.rig.as_mut() else { return };
-                if self.transparent {
+                if self.demand == Demand::Transparent {
                     link.mirror[side].extend(&bytes);
                 }
                 rig.at(instant);
@@ -198,7 +202,7 @@ impl World<'_> {
     /// What kmend has written goes out.
     fn flush(&mut self, conn: u64) {
         let base = self.base;
-        let transparent = self.transparent;
+        let transparent = self.demand == Demand::Transparent;
         let now = self.now;
         let Some(link) = self.links.get_mut(&conn) else { return };
         let kmend = link.kmend;
@@ -234,6 +238,7 @@ impl World<'_> {
         if sends_own(&up) {
             self.moment(kmend, Moment::Sending);
         }
+        self.kmend_says(conn, &down);
         for (hop, bytes) in [(Hop::KmendToBroker, up), (Hop::KmendToMember, down)] {
             if !bytes.is_empty() {
                 self.send(conn, hop, Packet::Bytes(bytes));

@@ -38,6 +38,8 @@ pub struct Link {
     /// `None`: a connection of kmend's own.
     pub life: Option<Life>,
     pub kmend: usize,
+    /// It leads to the leader, for Fetch.
+    pub reads: bool,
     pub node: i32,
     /// kmend's side; `None`: it has ended.
     pub rig: Option<Rig>,
@@ -46,6 +48,10 @@ pub struct Link {
     pub member_open: bool,
     pub waiting: VecDeque<Waiting>,
     pub to_member: Vec<u8>,
+    /// What kmend has written to the client and is no complete frame yet.
+    pub said: Vec<u8>,
+    /// What the broker answered to Heartbeats, and whether the group was stable then.
+    pub beats: BTreeMap<i32, (i16, bool)>,
     pub correlation: i32,
     pub broker_open: bool,
     pub to_broker: Vec<u8>,
@@ -66,12 +72,15 @@ impl Link {
         Link {
             life,
             kmend,
+            reads: false,
             node,
             rig,
             armed: None,
             member_open: true,
             waiting: VecDeque::new(),
             to_member: Vec::new(),
+            said: Vec::new(),
+            beats: BTreeMap::new(),
             correlation: 0,
             broker_open: true,
             to_broker: Vec::new(),

@@ -3,8 +3,10 @@
 use super::links::{Hop, Link, Packet, Waiting, frames};
 use super::{Event, World};
 use crate::session::tests::kit::Cuts;
+use crate::simulation::broker::LEADER;
+use crate::simulation::check::Life;
 use crate::simulation::dice::Dice;
-use crate::simulation::member::{Act, Acts, Asked, Member, Phase, What};
+use crate::simulation::member::{Act, Acts, Asked, Habit, Member, Phase, READS, What};
 use crate::simulation::plan::ms;
 use crate::simulation::{At, SECOND};
 use crate::wire::codec::local;
@@ -26,6 +28,12 @@ impl World<'_> {
         person.has_lived = true;
         let mut acts = Acts::new();
         person.member.start(&mut acts);
+        match person.member.spec.habit {
+            Habit::PausesFirst { .. } => self.truth.count("members that pause at assignment"),
+            Habit::OnlyCommits => self.truth.count("members that only commit"),
+            Habit::Slow => self.truth.count("members that are slow"),
+            Habit::Usual | Habit::PausesLater { .. } => {}
+        }
         self.say(|| format!("member {member} starts (life {life})"));
         self.act(member, acts);
     }
@@ -61,9 +69,13 @@ impl World<'_> {
         match packet {
             Packet::Close => {
                 link.member_open = false;
-                self.truth.broke(self.now, (member, life));
+                // Nothing of the group passes on the connection to the leader.
+                if !link.reads {
+                    self.truth.broke(self.now, (member, life));
+                }
                 person.member.closed(conn, &mut acts);
                 self.say(|| format!("member {member}: connection {conn} is closed"));
+                self.may_be_alone((member, life));
                 self.act(member, acts);
             }
             Packet::Bytes(bytes) => {
@@ -99,6 +111,11 @@ impl World<'_> {
         let was = person.member.phase;
         person.member.answered(conn, asked, version, frame, body, &mut acts);
         let phase = person.member.phase;
+        let synced = was == Phase::Syncing && matches!(waiting.asked, Asked::Sync(_)) && phase != was;
+        if synced {
+            let life = (member, person.life);
+            self.truth.told_to_rejoin.assigned(self.now, life, person.member.cooperative);
+        }
         self.say(|| {
             let name = waiting.api.name().unwrap_or("?");
             format!("member {member} reads #{got} {name} on {conn}; {was:?} -> {phase:?}")
@@ -137,6 +154,15 @@ impl World<'_> {
                     self.say(|| format!("member {member} goes back to {to} on partition {partition}"));
                     self.truth.rewound(self.now, who, partition, to);
                 }
+                Act::Dangles(partitions) => {
+                    partitions.iter().for_each(|_| self.truth.count("partitions that dangle"));
+                    self.say(|| format!("member {member} never reads {partitions:?}"));
+                    self.truth.told_to_rejoin.dangles(self.now, who, partitions);
+                }
+                Act::Paused => {
+                    self.truth.count("members that paused later");
+                    self.say(|| format!("member {member} pauses"));
+                }
                 Act::Died(why) => {
                     self.say(|| format!("member {member} dies: {why}"));
                     self.truth.count("apps that died");
@@ -163,7 +189,9 @@ impl World<'_> {
         person.timers.clear();
         let life = person.life;
         let dice = Dice::new(seed, 1000 * u64::from(life) + 100 + member as u64);
-        person.member = Member::new(person.member.spec.clone(), dice);
+        let mut spec = person.member.spec.clone();
+        spec.protocols = spec.next_protocols;
+        person.member = Member::new(spec, dice);
         if let Some(after) = after {
             self.later(after, Event::Start { member, life });
         }
@@ -172,7 +200,8 @@ impl World<'_> {
     fn open(&mut self, member: usize, life: u32, slot: usize) {
         let kmend = self.people[member].as_ref().map_or(0, |p| p.member.spec.kmend);
         let conn = self.next_conn;
-        let node = self.broker.coordinator;
+        let reads = slot == READS;
+        let node = if reads { LEADER } else { self.broker.coordinator };
         let mut dice = Dice::new(self.plan.seed, 1_000_000 + conn);
         let cuts = match dice.one_in(4) && !self.plan.calm {
             true => Cuts::random(dice.next()),
@@ -182,7 +211,9 @@ impl World<'_> {
         let rig = self.processes[kmend].kit.as_ref().map(|kit| kit.connect_at(cuts, conn, Some(node), now));
         let opened = rig.map(|rig| {
             self.next_conn += 1;
-            self.links.insert(conn, Link::new(Some((member, life)), kmend, node, Some(rig), dice));
+            let mut link = Link::new(Some((member, life)), kmend, node, Some(rig), dice);
+            link.reads = reads;
+            self.links.insert(conn, link);
             conn
         });
         self.say(|| format!("member {member} opens {opened:?} to broker {node} through kmend {kmend}"));
@@ -195,7 +226,15 @@ impl World<'_> {
     pub(super) fn member_closes(&mut self, conn: u64) {
         if let Some(link) = self.links.get_mut(&conn).filter(|l| l.member_open) {
             link.member_open = false;
+            let life = link.life;
             self.send(conn, Hop::MemberToKmend, Packet::Close);
+            life.into_iter().for_each(|l| self.may_be_alone(l));
+        }
+    }
+
+    fn may_be_alone(&mut self, life: Life) {
+        if !self.links.values().any(|l| l.member_open && l.life == Some(life)) {
+            self.truth.told_to_rejoin.alone(self.now, life);
         }
     }
 

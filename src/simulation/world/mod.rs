@@ -5,6 +5,7 @@ mod faults;
 mod kmends;
 mod links;
 mod members;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -78,8 +79,9 @@ struct Person {
 pub struct World<'a> {
     plan: &'a Plan,
     make: Make<'a>,
-    /// Nothing may be changed on the way (rule I6).
-    transparent: bool,
+    demand: Demand,
+    /// The group rebalances.
+    rebalances_since: Option<At>,
     base: Instant,
     now: At,
     events: BTreeMap<(At, u64), Event>,
@@ -103,19 +105,30 @@ pub struct Outcome {
     pub print: u64,
 }
 
+/// What a run has to hold beyond what every run has to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    Usual,
+    /// Nothing may be changed on the way (rule I6).
+    Transparent,
+    /// In the end everything is read (rule W5).
+    AllRead,
+}
+
 /// A run is over by then, or it runs in circles.
 const MOST_STEPS: u64 = 2_000_000;
 
-pub fn run(plan: &Plan, make: Make<'_>, transparent: bool, tell: bool) -> Outcome {
+pub fn run(plan: &Plan, make: Make<'_>, demand: Demand, tell: bool) -> Outcome {
     let mut world = World {
         plan,
         make,
-        transparent,
+        demand,
+        rebalances_since: None,
         base: Instant::now(),
         now: 0,
         events: BTreeMap::new(),
         steps: 0,
-        broker: Broker::new(PARTITIONS, Dice::new(plan.seed, 2)),
+        broker: Broker::new(PARTITIONS, Dice::new(plan.seed, 2), Dice::new(plan.seed, 3)),
         group_armed: None,
         links: Links::new(),
         next_conn: 1,
@@ -276,6 +289,11 @@ impl World<'_> {
         let now = self.now;
         let committed = self.broker.group.offsets.clone();
         self.truth.at_the_end(now, &committed);
+        if let Some(what) = self.left_unread()
+            && self.demand == Demand::AllRead
+        {
+            self.broken("W5", what);
+        }
         let state = self.broker.group.state;
         let mut wrong = Vec::new();
         for (number, person) in self.people.iter().enumerate() {

@@ -81,6 +81,8 @@ pub struct Answer {
     pub partitions: Vec<Committed>,
     /// The first error of a group.
     pub error: i16,
+    /// The groups that have one; below version 8 an empty name.
+    pub failed: Vec<Arc<str>>,
 }
 
 /// Reads a whole response.
@@ -137,6 +139,9 @@ impl Visitor for Reading {
                 let error = entry::int16(bytes);
                 if self.answer.error == 0 {
                     self.answer.error = error;
+                }
+                if error != 0 {
+                    self.answer.failed.push(self.group.clone());
                 }
             }
             _ => {}
@@ -239,6 +244,8 @@ mod tests {
             let body = 8 + usize::from(ApiKey::OFFSET_FETCH.response_header_has_tags(version));
             let read_back = read(version, &mut frame, body).unwrap();
             assert_eq!(read_back.error, error, "{version}");
+            let failed: Vec<_> = read_back.failed.iter().map(|g| &**g).collect();
+            assert_eq!(failed, if error == 0 { vec![] } else { vec![if version >= 8 { "billing" } else { "" }] });
             let offsets = |a: &Answer| a.partitions.iter().map(|p| (p.index, p.offset)).collect::<Vec<_>>();
             assert_eq!(offsets(&read_back), [(0, 50), (3, -1)]);
             assert!(

@@ -10,4 +10,4 @@ pub mod local;
 pub mod member;
 pub mod refuse;
 pub mod subscription;
-mod write;
+pub(crate) mod write;

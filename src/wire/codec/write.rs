@@ -4,7 +4,7 @@ use super::super::varint;
 
 /// A body that grows.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(crate) struct Out {
     pub bytes: Vec<u8>,
     flexible: bool,
 }

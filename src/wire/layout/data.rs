@@ -1,4 +1,4 @@
-//! Produce, Fetch, ListOffsets, ShareFetch, ShareAcknowledge.
+//! Produce, Fetch, ListOffsets, OffsetForLeaderEpoch, ShareFetch, ShareAcknowledge.
 
 use super::super::walk::Mark;
 use super::build::Build;
@@ -148,6 +148,21 @@ pub(super) fn list_offsets_response(b: &mut Build, v: i16) {
         b.string(TOPIC);
         b.array(PARTITIONS, |b| {
             b.fixed(PARTITION, if v >= 4 { 26 } else { 22 }).tags();
+        });
+        b.tags();
+    });
+    b.tags();
+}
+
+/// Partition: Index i32, CurrentLeaderEpoch i32 (2+), LeaderEpoch i32.
+pub(super) fn offset_for_leader_epoch_request(b: &mut Build, v: i16) {
+    if v >= 3 {
+        b.fixed(REPLICA, 4);
+    }
+    b.array(TOPICS, |b| {
+        b.string(TOPIC);
+        b.array(PARTITIONS, |b| {
+            b.fixed(PARTITION, if v >= 2 { 12 } else { 8 }).tags();
         });
         b.tags();
     });

@@ -27,7 +27,7 @@ pub mod mark {
 
     /// Fetch request: SessionId i32, SessionEpoch i32 (v7+).
     pub const SESSION: Mark = Mark(1);
-    /// Fetch, ListOffsets request: ReplicaId i32.
+    /// Fetch, ListOffsets, OffsetForLeaderEpoch request: ReplicaId i32.
     pub const REPLICA: Mark = Mark(2);
     /// IsolationLevel i8.
     pub const ISOLATION: Mark = Mark(3);
@@ -140,6 +140,8 @@ fn messages() -> Vec<Message> {
         (ApiKey::PRODUCE, 0..=2, Some(data::produce_request), None),
         (ApiKey::FETCH, 4..=18, Some(data::fetch_request), Some(data::fetch_response)),
         (ApiKey::LIST_OFFSETS, 1..=11, Some(data::list_offsets_request), Some(data::list_offsets_response)),
+        // Of what it is asked for; its answers are not looked at.
+        (ApiKey::OFFSET_FOR_LEADER_EPOCH, 0..=4, Some(data::offset_for_leader_epoch_request), None),
         (ApiKey::SHARE_FETCH, 0..=2, None, Some(data::share_fetch_response)),
         (ApiKey::SHARE_ACKNOWLEDGE, 0..=2, None, Some(data::share_acknowledge_response)),
         (ApiKey::METADATA, 0..=13, None, Some(meta::metadata_response)),

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 
 logging.basicConfig(level="WARNING", stream=sys.stdout, format="NOTE %(levelname)s %(name)s %(message)s")
 closing, paused, holding = threading.Event(), threading.Event(), threading.Event()
@@ -55,6 +55,20 @@ def common():
     return conf
 
 
+class Pausing(ConsumerRebalanceListener):
+    """Pauses the partitions of PAUSE_AT when they are assigned."""
+
+    def __init__(self, consumer):
+        self.consumer = consumer
+
+    async def on_partitions_revoked(self, revoked):
+        pass
+
+    async def on_partitions_assigned(self, assigned):
+        wanted = env("PAUSE_AT").split(",")
+        self.consumer.pause(*(tp for tp in assigned if str(tp.partition) in wanted))
+
+
 async def consume():
     commit, group, handler = env("COMMIT", "auto"), env("GROUP"), int(env("HANDLER_MS", "0")) / 1000
     if env("PROTOCOL", "classic") != "classic":
@@ -71,7 +85,9 @@ async def consume():
     if env("FETCH_BYTES"):
         conf["max_partition_fetch_bytes"] = int(env("FETCH_BYTES"))
     assigned = [a.split(":") for a in env("ASSIGN").split(",") if a]
-    c = AIOKafkaConsumer(*([] if assigned else env("TOPICS").split(",")), **common() | conf)
+    c = AIOKafkaConsumer(*([] if assigned or env("PAUSE_AT") else env("TOPICS").split(",")), **common() | conf)
+    if env("PAUSE_AT"):
+        c.subscribe(env("TOPICS").split(","), listener=Pausing(c))
     if assigned:
         c.assign([TopicPartition(t, int(p)) for t, p, _ in assigned])
     await c.start()

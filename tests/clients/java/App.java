@@ -5,14 +5,17 @@ import java.io.InputStreamReader;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.TreeSet;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.kafka.clients.consumer.CommitFailedException;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
@@ -26,6 +29,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 public class App {
     static volatile boolean closing, paused, holding;
+    /** Of which partitions the next pause is: "" for all, "0,3" for some. */
+    static volatile String which = "";
     static volatile int code;
     static final CountDownLatch ended = new CountDownLatch(1);
 
@@ -63,8 +68,11 @@ public class App {
             try (BufferedReader in = new BufferedReader(new InputStreamReader(System.in))) {
                 for (String l; (l = in.readLine()) != null; ) {
                     if (l.equals("close")) closing = true;
-                    if (l.equals("pause")) paused = true;
-                    if (l.equals("resume")) paused = false;
+                    if (l.equals("pause") || l.startsWith("pause ")) {
+                        which = l.substring(5).trim();
+                        paused = true;
+                    }
+                    if (l.equals("resume") || l.startsWith("resume ")) paused = false;
                     if (l.equals("pause-handler")) holding = true;
                     if (l.equals("resume-handler")) holding = false;
                 }
@@ -124,15 +132,17 @@ public class App {
         long handler = Long.parseLong(env("HANDLER_MS", "0"));
         try (KafkaConsumer<byte[], byte[]> c =
                  new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            if (env("ASSIGN", "").isEmpty()) c.subscribe(Arrays.asList(env("TOPICS", "").split(",")));
-            else assign(c);
+            Map<TopicPartition, OffsetAndMetadata> done = new HashMap<>();
+            if (!env("ASSIGN", "").isEmpty()) assign(c);
+            else if (env("CALLBACKS", "").isEmpty()) c.subscribe(Arrays.asList(env("TOPICS", "").split(",")));
+            else c.subscribe(Arrays.asList(env("TOPICS", "").split(",")), new Callbacks(c, done));
             say("READY");
             boolean held = false;
-            Map<TopicPartition, OffsetAndMetadata> done = new HashMap<>();
+            long last = System.nanoTime();
             while (!closing) {
                 if (paused != held) {
                     held = paused;
-                    if (held) c.pause(c.assignment()); else c.resume(c.paused());
+                    if (held) c.pause(some(c.assignment(), which)); else c.resume(c.paused());
                     say(held ? "PAUSED" : "RESUMED");
                 }
                 for (ConsumerRecord<byte[], byte[]> r : c.poll(Duration.ofMillis(100))) {
@@ -146,10 +156,62 @@ public class App {
                     if (commit.equals("each")) commit(c, done);
                 }
                 if (commit.equals("manual") && !done.isEmpty()) commit(c, done);
+                // Somebody else reads; this member only says how far.
+                if (commit.equals("only") && System.nanoTime() - last > 1_000_000_000L) {
+                    last = System.nanoTime();
+                    c.endOffsets(c.assignment()).forEach((tp, end) -> done.put(tp, new OffsetAndMetadata(end)));
+                    if (!done.isEmpty()) commit(c, done);
+                }
             }
             // What was handled, not what was fetched: with auto commit close() itself would commit the position.
-            boolean own = !commit.equals("none") && !commit.equals("default");
+            boolean own = !commit.equals("none") && !commit.equals("default") && !commit.equals("only");
             if (own && !done.isEmpty() && !group.isEmpty()) commit(c, done);
+        }
+    }
+
+    /** Of these partitions those with the numbers in a list; all where there is none. */
+    static List<TopicPartition> some(Collection<TopicPartition> all, String numbers) {
+        List<TopicPartition> found = new ArrayList<>(all);
+        List<String> wanted = Arrays.asList(numbers.split(","));
+        found.removeIf(tp -> !numbers.isEmpty() && !wanted.contains(String.valueOf(tp.partition())));
+        return found;
+    }
+
+    /** Says what it is called with: the generation and the partitions. Pauses those of PAUSE_AT when they are assigned. */
+    static class Callbacks implements ConsumerRebalanceListener {
+        final KafkaConsumer<byte[], byte[]> c;
+        final Map<TopicPartition, OffsetAndMetadata> done;
+
+        Callbacks(KafkaConsumer<byte[], byte[]> c, Map<TopicPartition, OffsetAndMetadata> done) {
+            this.c = c;
+            this.done = done;
+        }
+
+        void heard(String what, Collection<TopicPartition> all) {
+            TreeSet<Integer> numbers = new TreeSet<>();
+            all.forEach(tp -> numbers.add(tp.partition()));
+            String list = numbers.toString().replaceAll("[\\[\\] ]", "");
+            say((what + " " + c.groupMetadata().generationId() + " " + list).trim());
+        }
+
+        @Override
+        public void onPartitionsAssigned(Collection<TopicPartition> all) {
+            String which = env("PAUSE_AT", "");
+            if (!which.isEmpty()) c.pause(which.equals("all") ? all : some(all, which));
+            heard("ASSIGNED", all);
+        }
+
+        /** What is given back is not committed at the end: somebody else may be further by then. */
+        @Override
+        public void onPartitionsRevoked(Collection<TopicPartition> all) {
+            heard("REVOKED", all);
+            done.keySet().removeAll(all);
+        }
+
+        @Override
+        public void onPartitionsLost(Collection<TopicPartition> all) {
+            heard("LOST", all);
+            done.keySet().removeAll(all);
         }
     }
 

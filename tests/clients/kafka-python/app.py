@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 logging.basicConfig(level="ERROR", stream=sys.stdout, format="NOTE %(levelname)s %(name)s %(message)s")
 closing, paused, holding = threading.Event(), threading.Event(), threading.Event()
@@ -54,6 +54,20 @@ def common():
     return conf
 
 
+class Pausing(ConsumerRebalanceListener):
+    """Pauses the partitions of PAUSE_AT when they are assigned."""
+
+    def __init__(self, consumer):
+        self.consumer = consumer
+
+    def on_partitions_revoked(self, revoked):
+        pass
+
+    def on_partitions_assigned(self, assigned):
+        wanted = env("PAUSE_AT").split(",")
+        self.consumer.pause(*(tp for tp in assigned if str(tp.partition) in wanted))
+
+
 def consume():
     commit, group, handler = env("COMMIT", "auto"), env("GROUP"), int(env("HANDLER_MS", "0")) / 1000
     if env("PROTOCOL", "classic") != "classic":
@@ -70,7 +84,14 @@ def consume():
     if env("FETCH_BYTES"):
         conf["max_partition_fetch_bytes"] = int(env("FETCH_BYTES"))
     assigned = [a.split(":") for a in env("ASSIGN").split(",") if a]
-    c = KafkaConsumer(*([] if assigned else env("TOPICS").split(",")), **common() | conf)
+
+    def made():
+        c = KafkaConsumer(*([] if assigned or env("PAUSE_AT") else env("TOPICS").split(",")), **common() | conf)
+        if env("PAUSE_AT"):
+            c.subscribe(env("TOPICS").split(","), listener=Pausing(c))
+        return c
+
+    c = made()
     if assigned:
         c.assign([TopicPartition(t, int(p)) for t, p, _ in assigned])
     for t, p, o in assigned:
@@ -101,7 +122,7 @@ def consume():
         if not begun and tries and time.monotonic() - began > 6:
             say("NOTE", "nothing within 6 s, assigned:", *c.assignment())
             c.close(autocommit=False)
-            c = KafkaConsumer(*env("TOPICS").split(","), **common() | conf)
+            c = made()
             began, tries = time.monotonic(), tries - 1
         for tp, records in c.poll(timeout_ms=100).items():
             begun = True

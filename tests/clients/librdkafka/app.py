@@ -63,6 +63,21 @@ def pass_through():
     return dict(kv.split("=", 1) for kv in env("PROPS").split(";") if "=" in kv)
 
 
+WORDS = {"assign": "ASSIGNED", "revoke": "REVOKED", "lost": "LOST"}
+
+
+def heard(word, done):
+    """Says what a callback is given; the library tells no generation. What is given back is not committed later."""
+
+    def called(_, some):
+        say(word, 0, ",".join(str(p) for p in sorted(tp.partition for tp in some)))
+        if word != "ASSIGNED":
+            for tp in some:
+                done.pop((tp.topic, tp.partition), None)
+
+    return called
+
+
 def consume():
     commit, group, handler = env("COMMIT", "auto"), env("GROUP"), int(env("HANDLER_MS", "0")) / 1000
     reset = env("RESET", "earliest")
@@ -82,15 +97,17 @@ def consume():
         # The prefetch is bounded too, so that the position stays near to what the app has handled.
         conf |= {"max.partition.fetch.bytes": int(env("FETCH_BYTES")), "queued.min.messages": 1}
         conf |= {"queued.max.messages.kbytes": 1, "fetch.queue.backoff.ms": 10}
-    c = Consumer(conf | pass_through())
+    c, done = Consumer(conf | pass_through()), {}
     if env("ASSIGN"):
         names = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}
         split = (a.split(":") for a in env("ASSIGN").split(","))
         c.assign([TopicPartition(t, int(p), names[o] if o in names else int(o)) for t, p, o in split])
+    elif env("CALLBACKS"):
+        c.subscribe(env("TOPICS").split(","), **{f"on_{on}": heard(word, done) for on, word in WORDS.items()})
     else:
         c.subscribe(env("TOPICS").split(","))
     say("READY")
-    held, done = False, {}
+    held = False
 
     def flush():
         offsets = [TopicPartition(t, p, o) for (t, p), o in done.items()]

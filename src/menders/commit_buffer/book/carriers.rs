@@ -49,6 +49,28 @@ impl Book {
         self.state().groups.get(group).map(mine).unwrap_or_default()
     }
 
+    /// How many promises of a group are still to reach the broker in the name of one of these members.
+    pub fn pending(&self, group: &str, is_theirs: impl Fn(&Arc<str>) -> bool) -> usize {
+        let state = self.state();
+        let held = |g: &Group| {
+            g.slots.values().filter_map(|s| s.held.as_ref()).filter(|h| is_theirs(&h.promise.member)).count()
+        };
+        if state.promises == 0 { 0 } else { state.groups.get(group).map_or(0, held) }
+    }
+
+    /// They are sent now; whoever carries them is called.
+    pub fn hurry(&self, group: &str, is_theirs: impl Fn(&Arc<str>) -> bool) {
+        let mut state = self.state();
+        let State { groups, wakes, .. } = &mut *state;
+        let Some(Group { slots, carriers, .. }) = groups.get_mut(group) else {
+            return;
+        };
+        for held in slots.values_mut().filter_map(|s| s.held.as_mut()).filter(|h| is_theirs(&h.promise.member)) {
+            held.hurried = true;
+            wakes.extend(carriers.get(&held.promise.member));
+        }
+    }
+
     /// A connection has gone.
     pub fn closed(&self, conn: u64) {
         let mut state = self.state();

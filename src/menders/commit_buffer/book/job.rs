@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Book, Held, Place, SHADOW, State, What};
+use crate::mend::ClientKey;
 use crate::mend::errands::Version;
 use crate::store::journal::{Kind, Promise};
 use crate::wire::api::ApiKey;
@@ -206,8 +207,15 @@ impl Book {
         request
     }
 
-    /// The answer to the job's last request.
-    pub fn answered(&self, job: u64, frame: &[u8], body: usize, now: Instant) -> Progress {
+    /// The answer to the job's last request. `taken` hears of every promise that the broker took.
+    pub fn answered(
+        &self,
+        job: u64,
+        frame: &[u8],
+        body: usize,
+        now: Instant,
+        mut taken: impl FnMut(&str, Option<&ClientKey>, &Place, i64),
+    ) -> Progress {
         let mut state = self.state();
         let Some(found) = state.jobs.get(&job) else {
             return Progress::Done;
@@ -224,7 +232,7 @@ impl Book {
             },
             Step::Commit => {
                 if let Some(outcomes) = commit::outcomes(version, &mut frame, body) {
-                    self.committed(&mut state, job, &outcomes, now);
+                    self.committed(&mut state, job, &outcomes, now, &mut taken);
                 }
                 self.end(&mut state, job, true, now);
                 Progress::Done
@@ -330,7 +338,14 @@ impl Book {
         Progress::Next
     }
 
-    fn committed(&self, state: &mut State, id: u64, outcomes: &[commit::Outcome], now: Instant) {
+    fn committed(
+        &self,
+        state: &mut State,
+        id: u64,
+        outcomes: &[commit::Outcome],
+        now: Instant,
+        taken: &mut impl FnMut(&str, Option<&ClientKey>, &Place, i64),
+    ) {
         let Some(job) = state.jobs.get(&id) else { return };
         let group = job.group.clone();
         let (identity, conn) = (job.identity.clone(), job.conn);
@@ -346,6 +361,9 @@ impl Book {
         for (place, serial, offset, error) in all {
             if error == Some(0) {
                 state.learn(&group, place.clone(), offset);
+                // Also where something newer has been promised since.
+                let held = state.slot(&group, &place).and_then(|s| s.held.as_ref());
+                taken(&group, held.and_then(|h| h.client.as_ref()), &place, offset);
             }
             let Some(slot) = state.slot(&group, &place) else { continue };
             slot.job = None;

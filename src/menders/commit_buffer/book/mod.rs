@@ -44,6 +44,8 @@ pub struct Held {
     pub compare: bool,
     /// Its member has left, or cannot come back: only a group without members takes it.
     pub orphan: bool,
+    /// It does not wait for its time: its member is about to rejoin.
+    pub hurried: bool,
     /// Nobody has been told: the client is dead.
     delivered: bool,
     serial: u64,
@@ -352,6 +354,7 @@ impl Held {
             until,
             compare: false,
             orphan: false,
+            hurried: false,
             delivered: false,
             serial,
             not_before: None,

@@ -56,10 +56,11 @@ impl Bench {
 
     pub fn of(mut config: Config, restored: Vec<Promise>, journal: Arc<Script>) -> Bench {
         config.menders.partition_discovery.mode = Mode::Off;
-        let (registry, now) = (Registry::new(), Instant::now());
+        config.menders.assignment_watchdog.mode = Mode::Off;
+        let (registry, now, shared) = (Registry::new(), Instant::now(), Arc::default());
         let kept = menders::commit_buffer::Kept { journal: journal.clone(), restored };
-        let all = menders::all(&config, &registry, Checkpoints::none(), kept, now);
-        let world = World::new(all, registry);
+        let all = menders::all(&config, &registry, &shared, Checkpoints::none(), kept, now);
+        let world = World::sharing(all, registry, shared);
         journal.wakes(&world.env.shared);
         Bench { world, journal, now, config }
     }

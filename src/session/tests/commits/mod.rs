@@ -1,9 +1,9 @@
 //! commit_buffer on whole connections, against a scripted broker and a scripted journal.
 
 mod bench;
-mod journal;
+pub(super) mod journal;
 mod line;
-mod says;
+pub(super) mod says;
 mod steps;
 
 mod beats;
@@ -11,6 +11,7 @@ mod behind;
 mod delivered;
 mod flush;
 mod forward;
+mod hurry;
 mod kept;
 mod overlay;
 mod reload;

@@ -1,5 +1,7 @@
 //! A new assignment brings what is the member's own to the broker, and drops the rest (rule C3).
 
+use kafka_protocol::messages::HeartbeatResponse;
+
 use super::bench::*;
 use super::line::Line;
 use super::says::*;
@@ -61,6 +63,36 @@ fn a_new_id_of_the_same_consumer_takes_its_promises_over() {
         line.holds(&[(0, 10), (1, 10)]);
         line.replays(&said(1, "new", &[(0, 20), (1, 21)]), 0);
         assert_eq!(bench.commits("replayed"), 2.0);
+    });
+}
+
+/// kmend has not seen it join, and its commits do not tell its instance id: its Heartbeats do.
+#[test]
+fn a_static_member_takes_over_what_it_was_promised_after_it_was_forgotten() {
+    in_all_cuts(|cuts| {
+        let bench = Bench::plain();
+        let mut line = bench.line(cuts.clone(), 1);
+        let commit = |line: &mut Line, at: i64, error| {
+            line.ask(ApiKey::OFFSET_COMMIT, 5, &said(5, ME, &[(0, at)]).request());
+            line.says(&[(0, error)]);
+            assert_eq!(line.reply().errors, [(0, 0)]);
+        };
+        commit(&mut line, 10, 0);
+        line.ask(ApiKey::HEARTBEAT, 3, &heartbeat(5, ME).with_group_instance_id(Some(text("i"))));
+        let asked = line.expect(ApiKey::HEARTBEAT);
+        line.answer(&asked, &HeartbeatResponse::default());
+        line.reply();
+        let old = Join { member: ME, instance: Some("i"), ..Join::default() };
+        assert_eq!(line.join(old, 25, -1, ""), 25);
+        // The coordinator moves: it goes on elsewhere, and commits in its old name once more.
+        let mut next = bench.line(cuts, 2);
+        next.rig.at(line.rig.now);
+        assert_eq!(next.join(Join { instance: Some("i"), ..Join::default() }, 0, 6, "new"), 0);
+        commit(&mut next, 20, 25);
+        assert_eq!(next.sync(6, "new", &[0], 0), 0);
+        next.holds(&[(0, 10)]);
+        let replay = next.expect_ours(ApiKey::OFFSET_COMMIT);
+        assert_eq!(Said::of(&replay.read()).at, [(0, 20)]);
     });
 }
 

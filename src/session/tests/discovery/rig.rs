@@ -38,15 +38,17 @@ pub fn world_with(set: impl FnOnce(&mut PartitionDiscovery)) -> World {
     config.menders.partition_discovery.mode = Mode::Repair;
     config.menders.partition_discovery.interval = "1s".parse().expect("a duration");
     set(&mut config.menders.partition_discovery);
-    let registry = Registry::new();
+    config.menders.assignment_watchdog.mode = Mode::Off;
+    let (registry, shared) = (Registry::new(), std::sync::Arc::default());
     let menders = menders::all(
         &config,
         &registry,
+        &shared,
         Checkpoints::none(),
         menders::commit_buffer::Kept::default(),
         std::time::Instant::now(),
     );
-    World::new(menders, registry)
+    World::sharing(menders, registry, shared)
 }
 
 pub fn world() -> World {

@@ -13,13 +13,16 @@ use crate::wire::api::ApiKey;
 use crate::wire::layout::{self, mark};
 use crate::wire::walk::{self, Mark, Visitor};
 
-const APIS: [ApiKey; 6] = [
+const APIS: [ApiKey; 9] = [
     ApiKey::JOIN_GROUP,
     ApiKey::SYNC_GROUP,
     ApiKey::HEARTBEAT,
     ApiKey::OFFSET_COMMIT,
     ApiKey::LEAVE_GROUP,
     ApiKey::CONSUMER_GROUP_HEARTBEAT,
+    ApiKey::OFFSET_FETCH,
+    ApiKey::LIST_OFFSETS,
+    ApiKey::OFFSET_FOR_LEADER_EPOCH,
 ];
 
 /// Errors that somebody acts upon.
@@ -82,7 +85,7 @@ fn converse(seed: u64) -> (usize, usize) {
         linked += all.iter().filter(|(_, _, m)| m.previous.is_some()).count();
     }
     rig.core.close();
-    assert_eq!(groups.check(), 0);
+    assert_eq!((groups.check(), groups.watched()), (0, 0));
     (members, linked)
 }
 

@@ -22,15 +22,17 @@ pub fn world(set: impl FnOnce(&mut crate::config::model::OffsetReset)) -> World 
     set(&mut config.menders.offset_reset);
     config.menders.partition_discovery.mode = Mode::Off;
     config.menders.commit_buffer.mode = Mode::Off;
-    let registry = Registry::new();
+    config.menders.assignment_watchdog.mode = Mode::Off;
+    let (registry, shared) = (Registry::new(), std::sync::Arc::default());
     let menders = menders::all(
         &config,
         &registry,
+        &shared,
         Checkpoints::none(),
         menders::commit_buffer::Kept::default(),
         std::time::Instant::now(),
     );
-    World::new(menders, registry)
+    World::sharing(menders, registry, shared)
 }
 
 /// A partition as the client sees it in a response.
