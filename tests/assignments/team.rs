@@ -201,7 +201,9 @@ impl Team {
     #[track_caller]
     pub fn grow(&self, records: i64) {
         let end = self.admin.log_end(&self.topic, 0) + records;
-        let grown = eventually(PATIENCE, || self.admin.log_end(&self.topic, 0) >= end);
+        // A fifth of a second each, and as much again where the machine is slow.
+        let long = Duration::from_millis(400 * records.unsigned_abs());
+        let grown = eventually(PATIENCE + long, || self.admin.log_end(&self.topic, 0) >= end);
         assert!(grown, "the producer has stopped");
     }
 

@@ -68,7 +68,11 @@ fn is_transparent(mode: &str) {
     let tapped = tapped().lock().unwrap_or_else(|e| e.into_inner());
     tapped.recorder.take(Duration::from_secs(10));
     let began = Instant::now();
-    let (kmend, before) = tapped.kmend(|config| config["menders"]["offset_reset"] = json!({ "mode": mode }));
+    let (kmend, before) = tapped.kmend(|config| {
+        for mender in ["offset_reset", "partition_discovery", "commit_buffer", "assignment_watchdog"] {
+            config["menders"][mender]["mode"] = json!(mode);
+        }
+    });
     traffic(&tapped, &tapped::servers(&kmend));
     let at_client = before.take(Duration::from_secs(10));
     let at_broker = tapped.recorder.take(Duration::from_secs(10));
