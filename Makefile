@@ -1,6 +1,6 @@
 # kmend's verbs. `make help` lists them.
 #
-# `demo` and `test` set up what they need by themselves (scripts/bootstrap); the cache lives outside
+# `demo`, `test` and `bench` set up what they need by themselves (scripts/bootstrap); the cache lives outside
 # the tree, in ${KMEND_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kmend}, and survives `make clean`.
 
 SHELL := bash
@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo test matrix fmt lint check-deploy check-deps check-targets clean
+.PHONY: help build demo test matrix fmt lint check-deploy check-deps check-targets check-bench check-instructions fuzz bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -23,7 +23,7 @@ demo: ## an evicted offset, new partitions, a refused commit: what breaks direct
 
 test: ## all tests, with a real Kafka and real clients
 	scripts/bootstrap all
-	$(CARGO) test --locked
+	scripts/run-tests
 
 matrix: ## every client by every eviction, growth and refused commit; the reports are kept
 	scripts/bootstrap all
@@ -31,6 +31,8 @@ matrix: ## every client by every eviction, growth and refused commit; the report
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test new_partitions runs
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test commits runs
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test assignments runs
+	KMEND_MATRIX=1 $(CARGO) test --locked --release --test hostile runs
+	KMEND_MATRIX=1 $(CARGO) test --locked --release --test secured runs
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all
@@ -48,6 +50,21 @@ check-deps: ## licences, bans and sources of the dependencies
 
 check-targets: ## clippy for macOS and Windows, where their standard libraries are installed
 	scripts/check-targets
+
+check-bench: ## formatting and clippy of the benchmark crate
+	cd bench && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings
+
+check-instructions: ## instructions of a small request, counted by callgrind, against what is allowed
+	scripts/check-instructions
+
+fuzz: ## coverage-guided fuzzing, FUZZ_SECONDS=60 for each target (nightly compiler); writes docs/fuzz.md
+	scripts/fuzz
+
+bench: ## kmend beside raw relays, ROUNDS=7 SECS=2 (an hour; Linux); writes docs/performance_runs.md
+	scripts/bench
+
+sbom: ## what the release binary is made of: target/kmend.cdx.json (CycloneDX)
+	scripts/sbom
 
 clean: ## what was built here; the cache outside the tree stays
 	$(CARGO) clean

@@ -1,6 +1,8 @@
 //! The wiring: the one place that knows everybody.
 
+mod certificates;
 mod journal;
+mod pressure;
 mod resources;
 
 use std::collections::BTreeSet;
@@ -16,14 +18,17 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::certificates::Certificates;
+use self::pressure::Pressure;
 use crate::admin::{self, AdminState, Check, Readiness};
 use crate::config::units::{Auto, HostPort};
 use crate::config::{Config, Loaded, Running, Sources};
+use crate::footprint;
 use crate::listen::{Listeners, Phase, Shared as ListenShared, errands, prime, sockets};
 use crate::mend::{Interests, Mender, Shared as MendShared};
 use crate::menders;
 use crate::routing::{Routing, Settings};
-use crate::session::core::Env;
+use crate::session::env::Env;
 use crate::session::limits::{Budget, Limits};
 use crate::session::metrics::SessionMetrics;
 pub use crate::shutdown::Kind;
@@ -34,7 +39,9 @@ use crate::store::dir::StateDir;
 use crate::store::journal::OnDisk;
 use crate::telemetry::logs::{self, LogError, LogHandle};
 use crate::telemetry::metrics::{Single, registry};
+use crate::tls::{self, TlsError};
 use crate::upstream::{Dialer, UpstreamError};
+use crate::watch::Watch;
 
 /// Everything that a run begins with.
 #[derive(Debug)]
@@ -55,6 +62,8 @@ pub enum AppError {
     Listen { key: &'static str, address: String, source: io::Error },
     #[error("{0}")]
     Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("menders.commit_buffer.journal.dir: {0}")]
     Store(#[from] StoreError),
     #[error(
@@ -82,6 +91,7 @@ impl AppError {
             AppError::Log(_)
             | AppError::Listen { .. }
             | AppError::Upstream(_)
+            | AppError::Tls(_)
             | AppError::Store(_)
             | AppError::NoJournal => 78,
         }
@@ -90,42 +100,57 @@ impl AppError {
 
 /// The journal's last writes, once everything else has ended.
 const CLOSE: Duration = Duration::from_millis(150);
+/// Of each thread. Names are resolved on threads of their own, up to eight: where address space is limited
+/// (`ulimit -v`) the 2 MiB of each that are usual would be a quarter of it.
+const STACK: usize = 1 << 20;
 /// Other admin ports that are tried when the default one is taken.
 const ADMIN_PORTS: u16 = 20;
+/// Who waited for kmend to start has found it by then.
+const STARTED: Duration = Duration::from_millis(250);
 /// How much of `shutdown.grace` the process itself needs, to be gone when it is over.
 const LAST_MOMENT: Duration = Duration::from_millis(300);
 
 /// Runs until the way out has been taken.
 pub fn run(start: Start) -> Result<(), AppError> {
+    footprint::settle_allocator();
     let logs = logs::init(&start.loaded.config.log)?;
     for note in &start.loaded.notes {
         tracing::warn!("{note}");
     }
     let runtime = runtime().map_err(AppError::Runtime)?;
+    // Before anybody can see that kmend is there: whoever waits for that may stop it at once.
+    let signals = {
+        let _runtime = runtime.enter();
+        Signals::new(start.kind).map_err(AppError::Runtime)?
+    };
     let app = App::build(start, logs, &runtime)?;
-    let outcome = runtime.block_on(app.until_stopped());
+    runtime.spawn(async {
+        tokio::time::sleep(STARTED).await;
+        footprint::forget_start();
+    });
+    let outcome = runtime.block_on(app.until_stopped(signals));
     // Tasks that are stuck in a blocking call (a name that does not resolve) delay nothing.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-/// A sidecar has a fraction of a core: two workers at most.
+/// A sidecar has a fraction of a core: one thread moves all bytes (docs/performance.md).
 fn runtime() -> io::Result<Runtime> {
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    Builder::new_multi_thread().worker_threads(cores.min(2)).max_blocking_threads(8).enable_all().build()
+    Builder::new_current_thread().max_blocking_threads(8).thread_stack_size(STACK).enable_all().build()
 }
 
 struct App {
     running: Running,
     sources: Sources,
     logs: LogHandle,
-    kind: Kind,
     env: Arc<Env>,
     listen: Arc<ListenShared>,
     errands: JoinHandle<()>,
     phase: watch::Sender<Phase>,
     stop_admin: watch::Sender<bool>,
     journal: Option<Arc<OnDisk>>,
+    certificates: Arc<Certificates>,
+    _watch: Watch,
     _state_dir: Option<StateDir>,
 }
 
@@ -165,10 +190,9 @@ impl App {
             Single::gauge(&registry, "nodes", "Brokers that have a listener."),
         ));
         let memory = Budget::new(memory_limit(&config));
-        Single::gauge(&registry, "memory_limit_bytes", "The limit of held bytes (limits.memory).")
-            .set(memory.limit() as i64);
+        let pressure = Pressure::new(memory.clone(), &registry);
         let env = Arc::new(Env {
-            limits: ArcSwap::from_pointee(limits(&config, memory.clone())),
+            limits: ArcSwap::from_pointee(limits(&config, memory)),
             interests: ArcSwap::from_pointee(interests(&menders)),
             menders,
             shared,
@@ -180,10 +204,13 @@ impl App {
             env.clone(),
             routing.clone(),
             Dialer::new(&config)?,
+            tls::Server::new(&config.listen.tls)?.map(Arc::new),
             config.upstream.bootstrap.clone(),
             max_connections(&config),
             phases,
         ));
+        let certificates = Arc::new(Certificates::new(running.clone(), listen.clone(), &registry));
+        let watch = certificates.watch().map_err(AppError::Runtime)?;
         let addresses: BTreeSet<IpAddr> = listening.iter().map(|(a, _)| a.ip()).collect();
         let listeners =
             Arc::new(Listeners::new(listen.clone(), addresses.into_iter().collect(), runtime.handle().clone()));
@@ -195,42 +222,35 @@ impl App {
         readiness.set(Check::Listeners, true);
 
         let (stop_admin, admin_stopped) = watch::channel(false);
-        let held = Single::gauge(&registry, "memory_held_bytes", "Bytes that connections hold beyond their windows.");
-        runtime.spawn(async move {
-            loop {
-                held.set(memory.held() as i64);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        });
+        runtime.spawn(pressure.run(listen.clone()));
         let admin_state = Arc::new(AdminState {
             registry,
             readiness: readiness.clone(),
             running: running.clone(),
             mend: env.shared.clone(),
         });
-        let listener = tokio::net::TcpListener::from_std(admin_listener)
+        admin::start(admin_listener, admin_state, admin_stopped)
             .map_err(|e| listen_error("admin.address", admin_address, e))?;
         tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez /healthz/clients /api/status");
-        runtime.spawn(admin::serve(listener, admin_state, admin_stopped));
         runtime.spawn(prime::run(listen.clone(), move |up| readiness.set(Check::Upstream, up)));
         let errands = runtime.spawn(errands::run(listen.clone()));
         Ok(App {
             running,
             sources,
             logs,
-            kind,
             env,
             listen,
             errands,
             phase,
             stop_admin,
             journal,
+            certificates,
+            _watch: watch,
             _state_dir: state_dir,
         })
     }
 
-    async fn until_stopped(mut self) -> Result<(), AppError> {
-        let mut signals = Signals::new(self.kind).map_err(AppError::Runtime)?;
+    async fn until_stopped(mut self, mut signals: Signals) -> Result<(), AppError> {
         let mut swaps = self.running.subscribe();
         loop {
             tokio::select! {
@@ -313,8 +333,7 @@ impl App {
 
     fn reload(&self) {
         // All or nothing: what cannot be used is refused before anything changes.
-        let usable = |config: &Config| self.listen.dialer.reload(config);
-        match crate::config::reload(&self.sources, &self.running, usable) {
+        match self.certificates.reload(&self.sources) {
             Ok((diff, _)) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
             Ok((diff, notes)) => {
                 for note in notes {
@@ -336,7 +355,9 @@ impl App {
             mender.reload(&config);
         }
         self.env.interests.store(Arc::new(interests(&self.env.menders)));
-        self.env.limits.store(Arc::new(limits(&config, self.env.limits.load().memory.clone())));
+        let memory = self.env.limits.load().memory.clone();
+        memory.set_limit(memory_limit(&config));
+        self.env.limits.store(Arc::new(limits(&config, memory)));
         self.listen.max_connections.store(max_connections(&config), Ordering::Relaxed);
         self.listen.bootstrap.store(Arc::new(config.upstream.bootstrap.clone()));
         if let Err(error) = self.logs.set_level(&config.log.level) {
@@ -434,13 +455,21 @@ fn max_connections(config: &Config) -> usize {
     let possible = resources::max_connections();
     match config.limits.max_connections {
         Auto::Auto => possible,
+        Auto::Set(n) if n as usize > possible => {
+            tracing::warn!(
+                limit = n,
+                possible,
+                "limits.max_connections is more than the descriptors allow (ulimit -n): so many clients are let in as there are descriptors for"
+            );
+            possible
+        }
         Auto::Set(n) => n as usize,
     }
 }
 
 fn memory_limit(config: &Config) -> u64 {
     match config.limits.memory {
-        Auto::Auto => resources::memory(),
+        Auto::Auto => resources::Ceilings::now().memory(),
         Auto::Set(size) => size.0,
     }
 }
@@ -451,10 +480,11 @@ fn limits(config: &Config, memory: Arc<Budget>) -> Limits {
         max_whole_frame: usize::try_from(config.limits.max_whole_frame.0).unwrap_or(usize::MAX),
         handshake_timeout: config.limits.handshake_timeout.0,
         idle_timeout: config.limits.idle_timeout.0,
+        progress_timeout: config.limits.progress_timeout.0,
         memory,
     }
 }
 
 fn interests(menders: &[Arc<dyn Mender>]) -> Interests {
-    Interests::fold(menders.iter().flat_map(|m| m.interests()))
+    Interests::fold(menders.iter().map(|m| m.interests()))
 }

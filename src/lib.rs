@@ -2,12 +2,15 @@
 //!
 //! Dependencies point one way (a test holds this):
 //! `main -> app -> {config, listen, admin, menders}`, `listen -> session -> {mend, upstream} -> wire`,
-//! `menders -> {mend, store, wire}`. See ARCHITECTURE.md.
+//! `{listen, upstream} -> tls`, `menders -> {mend, store, wire}`. See ARCHITECTURE.md.
 
 pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+mod footprint;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod listen;
 pub mod mend;
 pub mod menders;
@@ -18,5 +21,7 @@ pub mod shutdown;
 mod simulation;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
+pub mod watch;
 pub mod wire;

@@ -39,7 +39,8 @@ impl Pair {
 
     /// The same without waiting.
     fn at_work(client: &str, kafka: &Kafka, servers: &str, topic: &str) -> Pair {
-        let login = |opts: Opts| if kafka.spec().sasl { opts.login() } else { opts };
+        // A broker takes its time to start on a busy machine; by itself sarama would have ended before.
+        let login = |opts: Opts| if kafka.spec().sasl { opts.login() } else { opts }.with("RETRIES", 100);
         let producer = Client::start(client, login(Opts::produce(servers, topic)).with("RATE", 50));
         let consumer = Client::start(client, login(Opts::consume(servers, topic, &format!("{topic}-group"))));
         Pair { topic: topic.to_owned(), producer, consumer }

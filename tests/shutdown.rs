@@ -104,6 +104,21 @@ fn idle_kmend_ends_at_once() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
+/// A signal in the first moment is one like any other.
+#[test]
+fn a_signal_at_the_very_start_is_heard() {
+    let (_listener, address) = hung();
+    for _ in 0..10 {
+        let kmend = Kmend::prepare(&[], "127.0.0.1", std::slice::from_ref(&address), |_| {});
+        kmend.launch();
+        while kmend.log().is_empty() {
+            std::thread::yield_now();
+        }
+        kmend.terminate();
+        assert_eq!(kmend.exit_code(Duration::from_secs(5)), Some(0), "{}", kmend.log_text());
+    }
+}
+
 /// What the defaults promise: gone within 2 s of the signal, where no client stays.
 const PROMISED: Duration = Duration::from_secs(2);
 

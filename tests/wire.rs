@@ -7,14 +7,14 @@ use kafka_protocol::protocol::Encodable;
 use kmend::wire::api::ApiKey;
 use kmend::wire::layout::{self, Layout};
 use kmend::wire::varint;
-use kmend::wire::walk::{Action, Mark, Nobody, Op, Visitor, WalkError, Walker, whole};
+use kmend::wire::walk::{Action, Mark, Nobody, Op, Visitor, WalkError, Walker, fields, whole};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Writes a random body that follows a layout.
 fn write(ops: &[Op], out: &mut Vec<u8>, rng: &mut impl Rng, depth: usize) {
-    for op in ops {
+    for (op, inside) in fields(ops) {
         match op {
             Op::Fixed { len, .. } => out.extend((0..*len).map(|_| rng.random_range(0..2u8))),
             Op::Str { compact, .. } => {
@@ -27,21 +27,22 @@ fn write(ops: &[Op], out: &mut Vec<u8>, rng: &mut impl Rng, depth: usize) {
                 length(out, n, *compact, false);
                 out.extend((0..n).map(|_| rng.random::<u8>()));
             }
-            Op::Array { compact, body, .. } => {
+            Op::Array { compact, .. } => {
                 let n = if depth > 3 { 0 } else { rng.random_range(0..4) };
                 length(out, n, *compact, false);
                 for _ in 0..n {
-                    write(body, out, rng, depth + 1);
+                    write(inside, out, rng, depth + 1);
                 }
             }
-            Op::Nullable { body, .. } => {
+            Op::Nullable { .. } => {
                 let there = rng.random();
                 out.push(if there { 1 } else { 0xff });
                 if there {
-                    write(body, out, rng, depth);
+                    write(inside, out, rng, depth);
                 }
             }
             Op::Tags { .. } => out.push(0),
+            Op::End { .. } => {}
         }
     }
 }
@@ -302,6 +303,7 @@ fn counts_that_lie_are_refused() {
                 Op::Str { .. } => body.extend_from_slice(if compact { &[1] } else { &[0, 0] }),
                 Op::Blob { .. } => body.extend_from_slice(if compact { &[1] } else { &[0; 4] }),
                 Op::Tags { .. } => body.push(0),
+                Op::End { .. } => {}
             }
         }
         if !layout.iter().any(|op| matches!(op, Op::Array { .. } | Op::Nullable { .. })) {

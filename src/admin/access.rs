@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::HOST;
-use hyper::{HeaderMap, Version};
+use hyper::{HeaderMap, Method, Version};
 
 use crate::config::model::{Admin, Expose};
 use crate::config::units::HostPort;
@@ -14,6 +14,11 @@ const EVERYWHERE: [&str; 4] = ["/metrics", "/livez", "/readyz", "/healthz/client
 /// Whether a path answers on the address that the client connected to.
 pub(super) fn is_exposed(path: &str, local: SocketAddr, admin: &Admin) -> bool {
     local.ip().to_canonical().is_loopback() || admin.expose == Expose::All || EVERYWHERE.contains(&path)
+}
+
+/// Whoever asks from another host may look, whatever is exposed, and change nothing.
+pub(super) fn may_ask(method: &Method, peer: SocketAddr) -> bool {
+    matches!(*method, Method::GET | Method::HEAD) || peer.ip().to_canonical().is_loopback()
 }
 
 /// On loopback the Host header must name this host. A web page that makes its own name point to
@@ -70,6 +75,22 @@ mod tests {
         }
         assert!(!ours("127.0.0.1:9644", &[]));
         assert!(!ours("127.0.0.1:9644", &["localhost", "evil.example"]));
+    }
+
+    #[test]
+    fn nothing_is_changed_from_elsewhere() {
+        for (peer, is_near) in [("127.0.0.1:1", true), ("[::1]:1", true), ("[::ffff:127.0.0.1]:1", true)]
+            .into_iter()
+            .chain([("10.0.0.1:1", false), ("[fe80::1]:1", false), ("[::ffff:10.0.0.1]:1", false)])
+        {
+            let peer = peer.parse().unwrap();
+            for method in [Method::GET, Method::HEAD] {
+                assert!(may_ask(&method, peer), "{peer}");
+            }
+            for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
+                assert_eq!(may_ask(&method, peer), is_near, "{peer}");
+            }
+        }
     }
 
     #[test]

@@ -11,4 +11,4 @@ mod routes;
 mod server;
 
 pub use readiness::{Check, Readiness};
-pub use server::{AdminState, serve};
+pub use server::{AdminState, start};

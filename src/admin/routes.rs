@@ -23,8 +23,8 @@ const JSON: &str = "application/json";
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Answers a request that came in on the address `local`.
-pub(super) fn answer<B>(state: &AdminState, local: SocketAddr, request: &Request<B>) -> Answer {
+/// Answers a request that `peer` sent to the address `local`.
+pub(super) fn answer<B>(state: &AdminState, peer: SocketAddr, local: SocketAddr, request: &Request<B>) -> Answer {
     let current = state.running.current();
     let path = request.uri().path();
     if !access::host_is_ours(request.headers(), request.version(), local, &current.admin) {
@@ -40,6 +40,9 @@ pub(super) fn answer<B>(state: &AdminState, local: SocketAddr, request: &Request
             "only /metrics, /livez, /readyz and /healthz/clients answer on this address; \
              ask on loopback, or set admin.expose: all\n",
         );
+    }
+    if !access::may_ask(request.method(), peer) {
+        return plain(StatusCode::FORBIDDEN, "only whoever asks from this host may change anything\n");
     }
     if KNOWN.contains(&path) && request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");

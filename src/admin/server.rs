@@ -1,26 +1,34 @@
 //! Accepting and serving.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::Registry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::readiness::Readiness;
 use super::routes;
 use crate::config::Running;
 use crate::mend;
+use crate::telemetry::floods::Floods;
 
 /// Scrapers, probes and a few people.
 const MOST_CONNECTIONS: usize = 64;
 
 /// A request's head, and the pause between two requests on one connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After this a connection is closed, busy or not: scrapers simply come back.
 const LONGEST_CONNECTION: Duration = Duration::from_secs(600);
@@ -34,6 +42,12 @@ const HEAD_BUFFER: usize = 16 * 1024;
 /// Accepting fails where descriptors have run out: wait for some to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A failure to accept is told so often.
+const FAILURES: Duration = Duration::from_secs(60);
+
+/// Descriptors that nobody else gets.
+const SPARES: usize = 4;
+
 /// What the admin server shows.
 #[derive(Debug, Clone)]
 pub struct AdminState {
@@ -44,44 +58,92 @@ pub struct AdminState {
     pub mend: Arc<mend::Shared>,
 }
 
+/// Of the server's thread.
+const STACK: usize = 1 << 20;
+
+/// Serves on a thread of its own: a large answer keeps no client's bytes waiting.
+pub fn start(listener: std::net::TcpListener, state: Arc<AdminState>, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let listener = {
+        let _runtime = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    let serving = move || runtime.block_on(serve(listener, state, stop));
+    thread::Builder::new().name("admin".to_owned()).stack_size(STACK).spawn(serving)?;
+    Ok(())
+}
+
 /// Serves until `stop` says so (or its sender is gone).
-pub async fn serve(listener: TcpListener, state: Arc<AdminState>, mut stop: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+async fn serve(listener: TcpListener, state: Arc<AdminState>, mut stop: watch::Receiver<bool>) {
+    let spares = Spares::default();
+    let failures = Floods::new(1, FAILURES);
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    spares.refill();
     loop {
         let stopped = async {
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        // A place first: who comes when all are taken waits in the kernel's queue.
-        let accepted = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stopped => return,
-            accepted = accepted => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, Arc::clone(&state), stop.clone());
-                tokio::spawn(async move {
-                    let _place = place;
+            Ok((stream, peer)) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= MOST_CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    // Whoever occupies all places keeps nobody out: an answer takes milliseconds.
+                    oldest.abort();
+                }
+                let connection = connection(stream, peer, Arc::clone(&state), stop.clone());
+                let spares = spares.clone();
+                let task = tokio::spawn(async move {
                     connection.await;
+                    spares.refill();
                 });
+                open.push_back(task.abort_handle());
             }
+            // One more try, with a descriptor that was kept for it.
+            Err(_) if spares.give_one() => {}
             Err(error) => {
-                tracing::warn!(%error, "the admin server cannot accept");
+                let now = Instant::now();
+                if failures.tells("accept", now) {
+                    tracing::warn!(%error, "the admin server cannot accept");
+                }
+                failures.more(now);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<AdminState>, mut stop: watch::Receiver<bool>) {
+/// Descriptors that are kept for this server: what happens when all others are taken should be seen.
+#[derive(Debug, Clone, Default)]
+struct Spares(Arc<Mutex<Vec<File>>>);
+
+impl Spares {
+    fn refill(&self) {
+        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while spares.len() < SPARES
+            && let Ok(file) = File::open("/dev/null")
+        {
+            spares.push(file);
+        }
+    }
+
+    /// Whether there was one.
+    fn give_one(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().is_some()
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>, mut stop: watch::Receiver<bool>) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
     let service = service_fn(move |request| {
-        let answer = routes::answer(&state, local, &request);
+        let answer = routes::answer(&state, peer, local, &request);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()

@@ -117,6 +117,9 @@ fn welcome(loaded: &Loaded, out: &mut Out) {
     };
     let config = &loaded.config;
     out.line(&format!("bootstrap.servers={}", list(&config.listen.address)));
+    if config.listen.tls.enabled {
+        out.line("security.protocol=SSL");
+    }
     out.line(&format!("upstream: {}", list(&config.upstream.bootstrap)));
     out.line(&format!("admin:    http://{}/", config.admin.address));
     let buffer = &config.menders.commit_buffer;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::later::Sasl;
 use super::model::{
     Admin, Expose, Limits, Listen, ListenTls, Log, Mode, OffsetReset, PartitionDiscovery, ResetPolicy, Shutdown,
     Upstream, UpstreamTls,
 };
+use super::sasl::Sasl;
 use super::units::{Auto, ByteSize, Duration, HostPort};
 
 impl Default for Upstream {
@@ -39,6 +39,7 @@ impl Default for Limits {
             max_whole_frame: ByteSize::mib(4),
             memory: Auto::Auto,
             handshake_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(2 * 60),
             // Longer than the broker's 10 minutes: the broker is the one to hang up.
             idle_timeout: Duration::from_secs(11 * 60),
         }

@@ -81,7 +81,31 @@ pub fn read(sources: &Sources) -> Result<Loaded, ConfigError> {
     let keys = Keys::new();
     let mut problems = Vec::new();
     let mut notes = Vec::new();
-    let mut layers = layers(&keys, sources, &mut problems, &mut notes);
+    let layers = layers(&keys, sources, &mut problems, &mut notes);
+    resolve(&keys, sources, layers, problems, notes)
+}
+
+/// Reads a text as if it stood in the only file.
+#[cfg(any(test, fuzzing))]
+pub fn read_text(text: &str, sources: &Sources) -> Result<Loaded, ConfigError> {
+    let keys = Keys::new();
+    let mut problems = Vec::new();
+    let mut notes = Vec::new();
+    let mut found = layers(&keys, sources, &mut problems, &mut notes);
+    match yaml::parse_text(text) {
+        Ok(layer) => found.insert(0, layer),
+        Err(problem) => problems.push(problem),
+    }
+    resolve(&keys, sources, found, problems, notes)
+}
+
+fn resolve(
+    keys: &Keys,
+    sources: &Sources,
+    mut layers: Vec<Node>,
+    mut problems: Vec<Problem>,
+    mut notes: Vec<String>,
+) -> Result<Loaded, ConfigError> {
     for layer in &mut layers {
         keys.check(layer, &mut problems);
     }

@@ -9,12 +9,12 @@ mod dev;
 mod error;
 mod flat;
 mod keys;
-pub mod later;
 mod load;
 pub mod model;
 mod provenance;
 mod reload;
 mod running;
+pub mod sasl;
 mod schema;
 mod show;
 mod text_layer;
@@ -28,6 +28,8 @@ mod yaml;
 mod tests;
 
 pub use error::{ConfigError, Problem};
+#[cfg(any(test, fuzzing))]
+pub use load::read_text;
 pub use load::{Flags, Loaded, Sources, load, read};
 pub use model::Config;
 pub use provenance::{Origin, Provenance};

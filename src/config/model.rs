@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assignment_watchdog::AssignmentWatchdog;
 use super::commit_buffer::CommitBuffer;
-use super::later::Sasl;
+use super::sasl::Sasl;
 use super::units::{Auto, ByteSize, Duration, HostPort, one_or_many, one_or_many_schema};
 
 /// What a mender does with what it finds.
@@ -124,11 +124,13 @@ pub struct Limits {
     pub max_frame: ByteSize,
     /// Largest frame that is held whole.
     pub max_whole_frame: ByteSize,
-    /// All held bytes together; `auto`: 70 % of the cgroup's memory.
+    /// What connections hold together; `auto`: 70 % of what a cgroup or `ulimit -v` leaves, or 256 MiB.
     pub memory: Auto<ByteSize>,
     /// From accept to the first whole request head.
     pub handshake_timeout: Duration,
-    /// Without a byte in either direction and nothing in flight.
+    /// For a request that has begun: until its next byte, or until all of it is there if it is held whole.
+    pub progress_timeout: Duration,
+    /// Without a byte in either direction, and nothing in flight but what one side does not read or end.
     pub idle_timeout: Duration,
 }
 

@@ -21,6 +21,12 @@ pub(super) fn read_file(path: &Path) -> Result<Node, Problem> {
     parse(&text, &at)
 }
 
+/// Reads the text of a file that is not there.
+#[cfg(any(test, fuzzing))]
+pub(super) fn parse_text(text: &str) -> Result<Node, Problem> {
+    parse(text, &|line, column| Origin::File { path: "kmend.yaml".into(), line, column })
+}
+
 /// Reads a text from elsewhere (a variable, a flag): all of it has one origin.
 pub(super) fn parse_inline(text: &str, origin: &Origin) -> Result<Node, Problem> {
     parse(text, &|_, _| origin.clone())

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Phase, Shared, Target, metrics, sockets};
+use super::{Phase, Refused, Shared, Target, metrics, sockets};
 use crate::config::units::HostPort;
 use crate::mend::Conn;
 use crate::session::driver;
-use crate::session::end::{End, Side};
+use crate::session::end::End;
+use crate::session::limits::{CONNECTION, Reservation, TLS_SIDE};
 use crate::session::ways::Ways;
-use crate::upstream::{DialError, Transport, chain};
+use crate::tls::{HandshakeError, Transport};
+use crate::upstream::{Connected, DialError, chain};
 
 /// When descriptors run out, accepting pauses: from this on, doubling up to the longest.
 const BACK_OFF: Duration = Duration::from_millis(10);
@@ -38,8 +40,11 @@ pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, target: Targ
             }
             Err(e) if is_transient(&e) => {}
             Err(error) => {
-                tracing::warn!(%error, pause = ?back_off, "clients cannot be accepted; if descriptors ran out, raise the limit or lower limits.max_connections");
-                tokio::time::sleep(back_off).await;
+                shared.teller.cannot_accept(&error, back_off);
+                tokio::select! {
+                    () = tokio::time::sleep(back_off) => {}
+                    _ = phase.wait_for(is_ending) => return,
+                }
                 back_off = (back_off * 2).min(LONGEST);
             }
         }
@@ -53,17 +58,23 @@ fn is_transient(e: &io::Error) -> bool {
 
 fn admit(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, target: Target) {
     let place = Place::take(shared.clone());
-    let limit = shared.max_connections.load(Ordering::Relaxed);
-    if shared.clients.load(Ordering::Relaxed) > limit {
-        tracing::warn!(%peer, limit, "a client is refused: limits.max_connections is reached");
-        shared.env.metrics.refused.inc();
-        sockets::refuse(stream);
-        return;
+    if shared.clients.load(Ordering::Relaxed) > shared.max_connections.load(Ordering::Relaxed) {
+        return refuse(shared, stream, peer, Refused::Connections);
     }
-    let connection = Connection::begin(shared.clone());
+    let Some(share) = shared.env.limits.load().memory.admit(CONNECTION) else {
+        return refuse(shared, stream, peer, Refused::Memory);
+    };
+    let connection = Connection::begin(shared.clone(), share);
     tokio::spawn(async move {
         serve(&connection.shared, stream, peer, target, place).await;
     });
+}
+
+/// A client that meets a limit hears of it at once, by a reset.
+fn refuse(shared: &Shared, stream: impl Into<Transport>, peer: SocketAddr, why: Refused) {
+    shared.env.metrics.refused.with_label_values(&[why.label()]).inc();
+    shared.teller.refused(why, peer);
+    sockets::refuse(stream);
 }
 
 fn is_ending(phase: &Phase) -> bool {
@@ -73,12 +84,14 @@ fn is_ending(phase: &Phase) -> bool {
 /// A connection that is counted, from its acceptance until nothing of it is left.
 struct Connection {
     shared: Arc<Shared>,
+    /// What it takes of `limits.memory` besides its buffers.
+    _share: Reservation,
 }
 
 impl Connection {
-    fn begin(shared: Arc<Shared>) -> Connection {
+    fn begin(shared: Arc<Shared>, share: Reservation) -> Connection {
         shared.connections.fetch_add(1, Ordering::Relaxed);
-        Connection { shared }
+        Connection { shared, _share: share }
     }
 }
 
@@ -112,19 +125,39 @@ impl Drop for Place {
 }
 
 async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Target, place: Place) {
-    let metrics = &shared.env.metrics;
+    let (metrics, accepted) = (&shared.env.metrics, Instant::now());
     let Ok(local) = client.local_addr() else {
         return;
     };
     let _ = sockets::tune(&client);
     let mut phase = shared.phase.clone();
+    let own = if shared.tls.load().is_some() { TLS_SIDE } else { 0 };
+    let Some(_own) = shared.env.limits.load().memory.admit(own) else {
+        return refuse(shared, client, peer, Refused::Memory);
+    };
+    let secured = tokio::select! {
+        // Boxed: its size would stay with the connection.
+        secured = Box::pin(secure(shared, client)) => secured,
+        _ = phase.wait_for(is_ending) => Err(End::Shutdown),
+    };
+    let client = match secured {
+        Ok(client) => client,
+        Err(end) => {
+            metrics.ended(&end);
+            return shared.teller.ended(&end, None, peer, local, target);
+        }
+    };
+    let dialling = Instant::now();
     let dialled = tokio::select! {
-        dialled = dial(shared, target) => dialled,
+        dialled = Box::pin(dial(shared, target)) => dialled,
         _ = phase.wait_for(is_ending) => return metrics.ended(&End::Shutdown),
     };
     metrics.upstream_connections_total.with_label_values(&[metrics::outcome(&dialled)]).inc();
-    let (upstream, node) = match dialled {
+    let (Connected { transport: upstream, session }, node) = match dialled {
         Ok(found) => found,
+        Err(error) if error.is_out_of_descriptors() => {
+            return refuse(shared, client, peer, Refused::Descriptors);
+        }
         Err(error) => {
             match &error {
                 DialError::Recent { .. } => {
@@ -138,16 +171,37 @@ async fn serve(shared: &Shared, client: TcpStream, peer: SocketAddr, target: Tar
             return;
         }
     };
+    let theirs = if upstream.is_tls() { TLS_SIDE } else { 0 };
+    let Some(_theirs) = shared.env.limits.load().memory.admit(theirs) else {
+        return refuse(shared, client, peer, Refused::Memory);
+    };
     metrics.upstream_connections.inc();
     let open = Counted(&metrics.upstream_connections);
     let conn = Conn::new(shared.number(), peer.ip().to_canonical(), node);
     let number = conn.number;
     tracing::debug!(connection = number, %peer, to = ?target, "a client connected");
-    let ways = Ways { phase: shared.phase.clone(), place: Box::new(place) };
+    // A broker that is slow takes no time from its client, which may have sent its first request long ago.
+    let accepted = accepted + dialling.elapsed();
+    let ways = Ways { accepted, session, phase: shared.phase.clone(), place: Box::new(place) };
     let end = driver::run(shared.env.clone(), conn, local.ip(), client, upstream, ways).await;
     drop(open);
     metrics.ended(&end);
-    tell(&end, number, peer, local, target);
+    shared.teller.ended(&end, Some(number), peer, local, target);
+}
+
+/// The client's TLS session, where the listener has TLS: before a broker is dialled for somebody who
+/// may not come in.
+async fn secure(shared: &Shared, client: TcpStream) -> Result<Transport, End> {
+    let Some(tls) = shared.tls.load_full() else {
+        return Ok(Transport::Plain(client));
+    };
+    let limit = shared.env.limits.load().handshake_timeout;
+    match tokio::time::timeout(limit, tls.accept(client)).await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(HandshakeError::Gone)) => Err(End::ClientClosed),
+        Ok(Err(error)) => Err(End::Tls(error)),
+        Err(_) => Err(End::Handshake),
+    }
 }
 
 struct Counted<'a>(&'a prometheus::IntGauge);
@@ -158,29 +212,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// One line for each end that somebody should know of.
-fn tell(end: &End, connection: u64, peer: SocketAddr, local: SocketAddr, target: Target) {
-    let side = end.side().label();
-    match end {
-        end if end.is_ordinary() => {
-            tracing::debug!(connection, %peer, to = ?target, side, reason = %end, "a connection ended")
-        }
-        End::Nudged { late } => {
-            tracing::info!(connection, %peer, to = ?target, late, "a connection was closed: {end}")
-        }
-        End::BadRequest(what) => {
-            tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {what}")
-        }
-        end if end.side() == Side::Client => {
-            tracing::warn!(connection, %peer, listener = %local, "a client was cut off: {end}")
-        }
-        end => {
-            tracing::error!(connection, %peer, to = ?target, side, "a connection was cut: {end}")
-        }
-    }
-}
-
-async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>), DialError> {
+async fn dial(shared: &Shared, target: Target) -> Result<(Connected, Option<i32>), DialError> {
     match target {
         Target::Node(node) => {
             // A listener stands only where the node's address is known.
@@ -193,8 +225,10 @@ async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>
             let patience = Instant::now() + BOOTSTRAP_PATIENCE;
             loop {
                 match bootstrap(shared).await {
-                    Ok((transport, address)) => return Ok((transport, shared.routing.node_at(&address))),
-                    Err(error) if Instant::now() + BOOTSTRAP_PAUSE > patience => return Err(error),
+                    Ok((connected, address)) => return Ok((connected, shared.routing.node_at(&address))),
+                    Err(error) if Instant::now() + BOOTSTRAP_PAUSE > patience || error.is_out_of_descriptors() => {
+                        return Err(error);
+                    }
                     Err(error) => tracing::debug!(error = %chain(&error), "no broker yet for a client"),
                 }
                 tokio::time::sleep(BOOTSTRAP_PAUSE).await;
@@ -204,7 +238,7 @@ async fn dial(shared: &Shared, target: Target) -> Result<(Transport, Option<i32>
 }
 
 /// A bootstrap address that answers, or else a broker that is known from metadata.
-pub(super) async fn bootstrap(shared: &Shared) -> Result<(Transport, HostPort), DialError> {
+pub(super) async fn bootstrap(shared: &Shared) -> Result<(Connected, HostPort), DialError> {
     let bootstrap = shared.bootstrap.load_full();
     match shared.dialer.dial_any(&bootstrap).await {
         Ok(found) => Ok(found),
@@ -212,7 +246,7 @@ pub(super) async fn bootstrap(shared: &Shared) -> Result<(Transport, HostPort), 
     }
 }
 
-async fn elsewhere(shared: &Shared, tried: &[HostPort]) -> Option<(Transport, HostPort)> {
+async fn elsewhere(shared: &Shared, tried: &[HostPort]) -> Option<(Connected, HostPort)> {
     let mut others = shared.routing.upstreams();
     others.retain(|o| !tried.contains(o));
     shared.dialer.dial_any(&others).await.ok()

@@ -1,5 +1,5 @@
 //! What menders want sent when no client's connection can carry it (rule C7): to the coordinators
-//! of groups, on connections of kmend's own, where the upstream lets them in without a login.
+//! of groups, on connections of kmend's own, where the brokers let them in: without a login, or with kmend's own (`upstream.sasl`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,12 +12,12 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::own::{Own, OwnError, Versions};
 use super::{Phase, Shared, accept};
 use crate::config::units::HostPort;
 use crate::mend::directory::Directory;
 use crate::mend::{Errands, Injected};
 use crate::upstream::DialError;
+use crate::upstream::own::{Own, OwnError, Versions};
 use crate::wire::api::ApiKey;
 use crate::wire::codec::coordinator;
 
@@ -235,8 +235,8 @@ async fn serve(shared: &Shared, errands: &dyn Errands, group: &str) -> Result<()
 /// A connection to the group's coordinator, and what that one speaks.
 async fn coordinator_of(shared: &Shared, group: &str) -> Result<(Own, Versions), Trouble> {
     let longest = shared.env.limits.load().max_whole_frame;
-    let (transport, _) = accept::bootstrap(shared).await?;
-    let mut own = Own::new(transport, longest);
+    let (connected, _) = accept::bootstrap(shared).await?;
+    let mut own = Own::new(connected.transport, longest);
     let versions = own.versions(Instant::now() + PATIENCE).await?;
     let version = versions.newest(ApiKey::FIND_COORDINATOR, coordinator::VERSIONS).ok_or(Trouble::Version)?;
     let question = coordinator::find(version, group)?;
@@ -255,8 +255,8 @@ async fn coordinator_of(shared: &Shared, group: &str) -> Result<(Own, Versions),
     if let Err(why) = shared.routing.advertise(found.node, &found.host, found.port, IpAddr::V4(Ipv4Addr::LOCALHOST)) {
         tracing::error!(node = found.node, why, "a broker has no listener");
     }
-    let transport = shared.dialer.dial(&HostPort { host: found.host, port }).await?;
-    let mut own = Own::new(transport, longest);
+    let connected = shared.dialer.dial(&HostPort { host: found.host, port }).await?;
+    let mut own = Own::new(connected.transport, longest);
     let versions = own.versions(Instant::now() + PATIENCE).await?;
     Ok((own, versions))
 }

@@ -9,6 +9,7 @@ pub fn outcome<T>(dialled: &Result<T, DialError>) -> &'static str {
         Err(DialError::Dns { .. }) => "dns",
         Err(DialError::Tcp { .. }) => "refused",
         Err(DialError::Tls { .. }) => "tls",
+        Err(DialError::Login { .. }) => "login",
         Err(DialError::Timeout { .. }) => "timeout",
         Err(DialError::Recent { .. }) => "recent",
         Err(DialError::NoAddress) => "no_address",

@@ -3,25 +3,27 @@
 mod accept;
 pub mod errands;
 mod metrics;
-mod own;
 pub mod prime;
 pub mod sockets;
+mod tell;
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use crate::config::units::HostPort;
 use crate::routing::{Open, Routing};
-use crate::session::core::Env;
+use crate::session::env::Env;
 pub use crate::session::ways::Phase;
+use crate::tls;
 use crate::upstream::Dialer;
+pub use tell::{Refused, Teller};
 
 /// Where a listener leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct Shared {
     pub env: Arc<Env>,
     pub routing: Arc<Routing>,
     pub dialer: Dialer,
+    /// TLS from the clients, on every listener; `None`: they speak plaintext.
+    pub tls: ArcSwapOption<tls::Server>,
     pub bootstrap: ArcSwap<Vec<HostPort>>,
     pub max_connections: AtomicUsize,
     pub phase: watch::Receiver<Phase>,
@@ -44,6 +48,8 @@ pub struct Shared {
     pub connections: AtomicUsize,
     /// Told when a client, or a connection, has gone.
     pub left: Notify,
+    /// What was told of connections, and is now only counted.
+    pub teller: Teller,
     numbers: AtomicU64,
 }
 
@@ -52,6 +58,7 @@ impl Shared {
         env: Arc<Env>,
         routing: Arc<Routing>,
         dialer: Dialer,
+        tls: Option<Arc<tls::Server>>,
         bootstrap: Vec<HostPort>,
         max_connections: usize,
         phase: watch::Receiver<Phase>,
@@ -60,12 +67,14 @@ impl Shared {
             env,
             routing,
             dialer,
+            tls: ArcSwapOption::new(tls),
             bootstrap: ArcSwap::from_pointee(bootstrap),
             max_connections: AtomicUsize::new(max_connections),
             phase,
             clients: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             left: Notify::new(),
+            teller: Teller::default(),
             numbers: AtomicU64::new(0),
         }
     }

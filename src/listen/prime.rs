@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::own::{Answer, Own, OwnError};
 use super::{Phase, Shared};
 use crate::mend::directory::Directory;
-use crate::upstream::Transport;
+use crate::tls::Transport;
+use crate::upstream::DialError;
+use crate::upstream::own::{Answer, Own, OwnError};
 use crate::wire::api::ApiKey;
 use crate::wire::layout;
 use crate::wire::splice::Addresses;
@@ -24,6 +25,8 @@ const NO_TOPICS: [u8; 4] = [0; 4];
 const MAX_ANSWER: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Accounts are locked that are tried too often.
+const LOGIN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Asks until the brokers are known, or it turns out that they tell only clients that log in.
 /// `found` hears whether a broker answered.
@@ -33,9 +36,9 @@ pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
     loop {
         let bootstrap = shared.bootstrap.load_full();
         match shared.dialer.dial_any(&bootstrap).await {
-            Ok((transport, _)) => {
+            Ok((connected, _)) => {
                 found(true);
-                match ask(&shared, transport).await {
+                match ask(&shared, connected.transport).await {
                     Ok(nodes) if nodes > 0 => return,
                     Err(OwnError::Io(_)) => {
                         tracing::debug!(
@@ -45,6 +48,11 @@ pub async fn run(shared: Arc<Shared>, found: impl Fn(bool) + Send) {
                     }
                     _ => {}
                 }
+            }
+            Err(error @ DialError::Login { .. }) => {
+                found(false);
+                pause = pause.max(LOGIN_PAUSE);
+                tracing::error!(error = %crate::upstream::chain(&error), again_in = ?pause, "kmend cannot log in, and no client can come through: see upstream.sasl");
             }
             Err(error) => {
                 found(false);

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::{ConnMender, Cx, Effect, FetchTable, Mender, Shared, Topics, Verdict};
 use crate::mend::conn::Conn;
+use crate::mend::interest::Readers;
 
 struct Link {
     name: &'static str,
@@ -60,8 +61,13 @@ impl Chain {
     }
 
     /// Calls every mender.
-    pub fn all(&mut self, around: &Around<'_>, mut call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>)) {
-        for index in 0..self.links.len() {
+    pub fn all(&mut self, around: &Around<'_>, call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>)) {
+        self.some(around, Readers::ALL, call);
+    }
+
+    /// Calls some of the menders.
+    pub fn some(&mut self, around: &Around<'_>, who: Readers, mut call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>)) {
+        for index in (0..self.links.len()).filter(|index| who.has(*index)) {
             self.one(around, index, |m, cx| call(m, cx));
         }
     }
@@ -70,9 +76,10 @@ impl Chain {
     pub fn verdict(
         &mut self,
         around: &Around<'_>,
+        who: Readers,
         mut call: impl FnMut(&mut dyn ConnMender, &mut Cx<'_>) -> Verdict,
     ) -> Verdict {
-        for index in 0..self.links.len() {
+        for index in (0..self.links.len()).filter(|index| who.has(*index)) {
             match self.one(around, index, |m, cx| call(m, cx)) {
                 None | Some(Verdict::Pass) => {}
                 Some(verdict) => return verdict,

@@ -66,7 +66,15 @@ pub struct FetchTable {
     partial: bool,
 }
 
+/// What a position takes in the index.
+const INDEXED: usize = 32;
+
 impl FetchTable {
+    /// About what is held for them.
+    pub fn bytes(&self) -> usize {
+        self.positions.capacity() * (size_of::<Position>() + INDEXED)
+    }
+
     /// A request begins.
     pub fn begin(&mut self, request: &FetchRequest) {
         self.partial = true;

@@ -31,6 +31,18 @@ pub struct Joined {
     pub protocol: Arc<str>,
 }
 
+impl Joined {
+    /// A classic group of plain consumers: Connect and Streams have assignments of their own kind.
+    pub fn is_of_consumers(&self) -> bool {
+        *self.protocol_type == *"consumer" && *self.protocol != *"stream"
+    }
+
+    /// By its name, the assignor leaves members what they have (KIP-429).
+    pub fn is_cooperative(&self) -> bool {
+        self.protocol.contains("cooperative")
+    }
+}
+
 /// How a group is coordinated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GroupKind {
@@ -389,7 +401,7 @@ impl Groups {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Groups {
     /// Fails where the counts are wrong. How many members there are.
     pub fn check(&self) -> usize {

@@ -37,7 +37,7 @@ pub use errands::{Errand, Errands};
 pub use fetch::{FetchRequest, FetchTable, Wanted};
 pub use findings::{Finding, Findings, Reason, Stalled, Unfetched};
 pub use groups::{Assignment, Beat, Cause, GroupKind, Groups, Joined, Member, Phase, Rebalance, Terms, Who};
-pub use interest::{Interest, Interests, Treatment};
+pub use interest::{Interest, Interests, Readers, Treatment};
 pub use peers::{ClientKey, Peers};
 pub use produce::{Batch, ProduceRequest, Produced};
 pub use progress::{Place, Progress, Read};

@@ -18,10 +18,17 @@ pub struct ClientKey {
 /// What one connection tells another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// Ask your broker where these partitions' logs start.
-    LogStarts { topic: Arc<str>, partitions: Vec<i32>, asker: u64 },
+    /// Ask your broker where these partitions' logs start. Boxed: each mailbox has places from the start.
+    LogStarts(Box<LogStarts>),
     /// What you waited for may have come.
     Wake,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStarts {
+    pub topic: Arc<str>,
+    pub partitions: Vec<i32>,
+    pub asker: u64,
 }
 
 #[derive(Debug)]
@@ -118,7 +125,8 @@ impl Peers {
     ) -> bool {
         let state = self.state();
         let peers = state.connections.get(client).map(Vec::as_slice).unwrap_or_default();
-        let message = || Message::LogStarts { topic: topic.clone(), partitions: partitions.to_vec(), asker };
+        let asked = || LogStarts { topic: topic.clone(), partitions: partitions.to_vec(), asker };
+        let message = || Message::LogStarts(Box::new(asked()));
         peers
             .iter()
             .filter(|p| p.node == Some(node) && p.number != asker && !p.lingers)

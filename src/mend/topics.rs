@@ -24,6 +24,10 @@ pub struct Topic {
 
 /// What one connection remembers at most, whatever its client asks for or its broker makes up.
 const MAX_TOPICS: usize = 20_000;
+/// The longest name of a topic (`Topic.MAX_NAME_LENGTH` of Kafka's): what is longer is none.
+const MAX_NAME: usize = 249;
+/// About what a topic takes besides its name.
+const ENTRY: usize = 160;
 
 #[derive(Debug, Default)]
 pub struct Topics {
@@ -31,6 +35,8 @@ pub struct Topics {
     by_key: HashMap<TopicKey, u32>,
     /// Where the last one was found: requests and responses keep an order.
     near: usize,
+    /// Of all names.
+    named: usize,
 }
 
 impl Topics {
@@ -45,6 +51,9 @@ impl Topics {
                 self.near = at;
                 return Some(topic.clone());
             }
+        }
+        if name.len() > MAX_NAME {
+            return None;
         }
         let name: Arc<str> = String::from_utf8_lossy(name).into();
         self.intern(TopicKey::Name(name.clone()), Some(name), None)
@@ -72,6 +81,7 @@ impl Topics {
         let number = *self.by_key.entry(key).or_insert(self.topics.len() as u32);
         if self.topics.len() as u32 == number {
             self.topics.push(Topic { number, name: None, id });
+            self.named += name.as_ref().map_or(0, |n| n.len());
         }
         self.near = number as usize;
         let topic = self.topics.get_mut(number as usize)?;
@@ -81,6 +91,11 @@ impl Topics {
 
     pub fn get(&self, number: u32) -> Option<&Topic> {
         self.topics.get(number as usize)
+    }
+
+    /// About what is held for them.
+    pub fn bytes(&self) -> usize {
+        self.topics.capacity() * ENTRY + self.named
     }
 
     /// How many are remembered.

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
+use super::bulk::Socket;
 use super::core::Wait;
 use super::driver::{Driver, ROUNDS};
 use super::end::End;
+use super::flow::drain;
 
 /// How long a broker may take to take the end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,13 +29,14 @@ pub(super) enum Stage {
 
 impl<C, U> Driver<C, U>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Socket,
+    U: Socket,
 {
     /// The client's side has ended.
     pub(super) fn client_ended(&mut self, end: End) {
         let end = self.core.explain(end);
         self.core.begin(Instant::now());
+        self.responses.never_starves();
         let lingers = end.leaves_upstream() && self.core.client_gone(&mut self.requests).is_some();
         let is_polite = matches!(end, End::ClientClosed | End::Nudged { .. });
         self.stage = match lingers {
@@ -92,15 +93,17 @@ where
     /// Moves what can be moved; whether anything did.
     fn linger_round(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let mut moved = self.read_mail(cx);
+        moved |= self.poll_secret(cx)?;
         self.core.requests(&mut self.requests)?;
         moved |= self.requests.has_output();
-        let paused = self.requests.poll_drain(&mut self.upstream, cx).map_err(End::UpstreamIo)?.is_pending();
+        let paused = drain(&mut self.requests, &mut self.upstream, cx).map_err(End::UpstreamIo)?.is_pending();
         moved &= !paused;
         let wait = self.core.responses(&mut self.responses)?;
-        // What was owed to the client goes nowhere.
+        // What was owed to the client goes nowhere; behind it may be more.
+        moved |= self.responses.has_output();
         self.responses.drop_output();
         if wait == Wait::Bytes
-            && let Poll::Ready(n) = self.responses.poll_fill(&mut self.upstream, cx).map_err(End::UpstreamIo)?
+            && let Poll::Ready(n) = self.responses.poll_fill(&mut self.upstream, false, cx).map_err(End::UpstreamIo)?
         {
             if n == 0 {
                 return Err(End::UpstreamClosed);

@@ -5,35 +5,27 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::Cache;
 use prometheus::IntGauge;
 use tokio::sync::mpsc;
 
 use super::end::End;
+use super::env::Env;
+use super::env::{InterestsOf, LimitsOf};
 use super::groups::Links;
 use super::inflight::{Entry, Kind};
-use super::limits::Limits;
-use super::metrics::{ApiMetrics, SessionMetrics};
+use super::limits::{Account, Limits};
 use super::pump::Pump;
+use super::renewal::Renewal;
 use super::request::RequestState;
 use super::response::ResponseState;
 use super::sasl::Login;
 use super::window::WINDOW;
-use crate::mend::directory::Directory;
 use crate::mend::peers::Message;
-use crate::mend::{Chain, Conn, Effect, FetchTable, Inject, Injected, Interests, Mender, Shared, Topics};
-use crate::wire::api::{ApiKey, KEYS};
+use crate::mend::{Chain, Conn, Effect, FetchTable, Inject, Injected, Interests, Topics};
+use crate::upstream::sasl::Session;
+use crate::wire::api::ApiKey;
 use crate::wire::codec::local;
-
-/// What all connections share.
-pub struct Env {
-    pub limits: ArcSwap<Limits>,
-    pub interests: ArcSwap<Interests>,
-    pub menders: Vec<Arc<dyn Mender>>,
-    pub shared: Arc<Shared>,
-    pub directory: Arc<dyn Directory>,
-    pub metrics: SessionMetrics,
-}
 
 /// Why a direction stands still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +40,10 @@ pub enum Wait {
 
 /// More requests in flight than any client has; the next one waits.
 const MAX_IN_FLIGHT: usize = 4096;
+/// A client that does not read its answers has so many bytes of them made here.
+const MAX_LOCAL: usize = 4 * WINDOW;
+/// So many in flight are part of a connection.
+const FEW: usize = 64;
 /// How long a frame waits for memory.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,6 +67,8 @@ pub struct Core {
     pub(super) env: Arc<Env>,
     pub(super) interests: Arc<Interests>,
     pub(super) limits: Arc<Limits>,
+    /// Where both come from, at the price of a comparison.
+    configured: (Cache<InterestsOf, Arc<Interests>>, Cache<LimitsOf, Arc<Limits>>),
     pub(super) conn: Conn,
     /// The address that the client connected to.
     pub(super) local: IpAddr,
@@ -78,10 +76,15 @@ pub struct Core {
     pub(super) topics: Topics,
     pub(super) fetch: FetchTable,
     pub(super) login: Login,
+    /// Where kmend has logged in itself.
+    pub(super) renewal: Option<Box<Renewal>>,
     pub(super) queue: VecDeque<Entry>,
     pub(super) links: Links,
     pub(super) request: RequestState,
     pub(super) response: ResponseState,
+    /// So many bytes of the Metadata response at the front must be there before its brokers are looked
+    /// for again; 0: none is waited for.
+    pub(super) front: usize,
     pub(super) seq: u64,
     /// See [`Cx::quiet`](crate::mend::Cx::quiet).
     pub(super) quiet: Option<Instant>,
@@ -101,6 +104,10 @@ pub struct Core {
     pub(super) joins: usize,
     /// Requests of ours that wait for a frame boundary.
     injects: VecDeque<Inject>,
+    /// Bytes of answers in the queue that were made here.
+    pub(super) made_here: usize,
+    /// A header is not read again before so many bytes of its frame are there.
+    pub(super) head_wait: usize,
     next_correlation: i32,
     /// When each mender wants to be woken.
     wakes: Vec<Option<Instant>>,
@@ -108,8 +115,7 @@ pub struct Core {
     mailbox: mpsc::Sender<Message>,
     entered: bool,
     /// A mender was told something, or wants something sent: what is held may go on now.
-    stirred: bool,
-    apis: Vec<Option<Arc<ApiMetrics>>>,
+    pub(super) stirred: bool,
     pub(super) software: Option<IntGauge>,
     /// Whole request heads seen.
     pub(super) heads: u64,
@@ -119,6 +125,8 @@ pub struct Core {
     finished: bool,
     /// Nothing is sent any more.
     pub(super) ended: bool,
+    /// Something may be due earlier than it was.
+    pub(super) sooner: bool,
 }
 
 impl Core {
@@ -128,6 +136,7 @@ impl Core {
         let limits = env.limits.load_full();
         let wakes = vec![None; env.menders.len()];
         Core {
+            configured: (Cache::new(InterestsOf(env.clone())), Cache::new(LimitsOf(env.clone()))),
             env,
             interests,
             limits,
@@ -137,10 +146,12 @@ impl Core {
             topics: Topics::default(),
             fetch: FetchTable::default(),
             login: Login::default(),
+            renewal: None,
             queue: VecDeque::new(),
             links: Links::default(),
             request: RequestState::Head,
             response: ResponseState::Head,
+            front: 0,
             seq: 0,
             quiet: None,
             broke_quiet: None,
@@ -152,30 +163,50 @@ impl Core {
             hold_spent: false,
             joins: 0,
             injects: VecDeque::new(),
+            made_here: 0,
+            head_wait: 0,
             next_correlation: i32::MIN,
             wakes,
             memory_wait: None,
             mailbox,
             entered: false,
             stirred: false,
-            apis: vec![None; KEYS],
             software: None,
             heads: 0,
             drained: false,
             finished: false,
             ended: false,
+            sooner: true,
         }
     }
 
-    /// Starts a round of work at this time.
+    /// kmend has logged in upstream.
+    pub fn logged_in(&mut self, session: Session) {
+        self.renewal = Some(Box::new(Renewal::new(session, self.now)));
+    }
+
+    /// Goes on at this time, with what was configured in the meantime.
     pub fn begin(&mut self, now: Instant) {
+        self.go_on(now);
+        let interests = self.configured.0.load();
+        if !Arc::ptr_eq(&self.interests, interests) {
+            self.interests = interests.clone();
+        }
+        let limits = self.configured.1.load();
+        if !Arc::ptr_eq(&self.limits, limits) {
+            self.limits = limits.clone();
+            self.sooner = true;
+        }
+    }
+
+    /// Starts another round of work, at this time.
+    pub fn go_on(&mut self, now: Instant) {
         self.now = now;
-        if !Arc::ptr_eq(&self.interests, &*self.env.interests.load()) {
-            self.interests = self.env.interests.load_full();
-        }
-        if !Arc::ptr_eq(&self.limits, &*self.env.limits.load()) {
-            self.limits = self.env.limits.load_full();
-        }
+    }
+
+    /// The time of this round of work.
+    pub fn now(&self) -> Instant {
+        self.now
     }
 
     pub fn limits(&self) -> &Limits {
@@ -193,7 +224,7 @@ impl Core {
 
     /// No answer is owed to the client; one that is owed to kmend itself does not count.
     pub fn owes_client(&self) -> bool {
-        self.queue.iter().any(|e| !matches!(e.kind, Kind::Injected { .. }))
+        self.queue.iter().any(|e| !matches!(e.kind, Kind::Injected { .. } | Kind::Login))
     }
 
     /// A broker closes the connection on an API key that it does not know. One that kmend knows
@@ -216,7 +247,7 @@ impl Core {
         self.heads > 0
     }
 
-    /// When [`on_time`](Self::on_time) wants to be called.
+    /// When [`on_time`](Self::on_time) wants to be called. What brings it forward says so ([`take_sooner`](Self::take_sooner)).
     pub fn deadline(&self) -> Option<Instant> {
         let injected = self.queue.iter().filter_map(|e| match e.kind {
             Kind::Injected { deadline, abandoned: false, .. } => Some(deadline),
@@ -264,10 +295,15 @@ impl Core {
         match message {
             // Besides, what is held is looked at again.
             Message::Wake => self.call_all(|m, cx| m.woken(cx)),
-            Message::LogStarts { topic, partitions, asker } => {
-                self.call_all(|m, cx| m.peer_asks(cx, asker, &topic, &partitions));
+            Message::LogStarts(asked) => {
+                self.call_all(|m, cx| m.peer_asks(cx, asked.asker, &asked.topic, &asked.partitions));
             }
         }
+    }
+
+    /// What is held may go on.
+    pub(super) fn stir(&mut self) {
+        self.stirred = true;
     }
 
     /// Whether a mender was told something since the last call.
@@ -336,6 +372,7 @@ impl Core {
                 Effect::WakeAt { mender, at } => {
                     if let Some(slot) = self.wakes.get_mut(mender) {
                         *slot = Some(slot.map_or(at, |w| w.min(at)));
+                        self.sooner = true;
                     }
                 }
                 Effect::Close { .. } => self.close_wanted = true,
@@ -348,8 +385,18 @@ impl Core {
         }
     }
 
+    /// For a request of kmend's own: negative, which no client's is.
+    pub(super) fn own_correlation(&mut self) -> i32 {
+        let correlation = self.next_correlation;
+        self.next_correlation = self.next_correlation.wrapping_add(1).min(-2);
+        correlation
+    }
+
     /// Sends what menders want sent; only at a frame boundary of the requests.
     pub(super) fn send_injects(&mut self, pump: &mut Pump) {
+        if self.is_renewing() {
+            return;
+        }
         while let Some(inject) = self.injects.pop_front() {
             self.refresh();
             if !self.conn.injectable || inject.deadline <= self.now {
@@ -357,8 +404,7 @@ impl Core {
                 self.call_one(mender, |m, cx| m.injected(cx, token, Injected::Lost));
                 continue;
             }
-            let correlation = self.next_correlation;
-            self.next_correlation = self.next_correlation.wrapping_add(1).min(-2);
+            let correlation = self.own_correlation();
             let frame =
                 local::request(inject.api, inject.version, correlation, self.conn.client_id.as_bytes(), &inject.body);
             pump.insert(&frame);
@@ -369,6 +415,7 @@ impl Core {
                 deadline: inject.deadline,
                 abandoned: false,
             };
+            self.sooner = true;
             self.queue.push_back(Entry::new(kind, inject.api, inject.version, correlation, 0, self.now));
         }
     }
@@ -382,7 +429,7 @@ impl Core {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.queue.len() >= MAX_IN_FLIGHT
+        self.queue.len() >= MAX_IN_FLIGHT || self.made_here >= MAX_LOCAL
     }
 
     /// The client says who it is.
@@ -398,13 +445,6 @@ impl Core {
         self.forget(gone);
     }
 
-    pub(super) fn api(&mut self, api: ApiKey) -> Arc<ApiMetrics> {
-        let Some(slot) = self.apis.get_mut(api.slot()) else {
-            return self.env.metrics.api(api);
-        };
-        slot.get_or_insert_with(|| self.env.metrics.api(api)).clone()
-    }
-
     /// Makes room for a frame of `total` bytes that is held whole, or for `total` bytes of its front.
     pub(super) fn reserve(&mut self, pump: &mut Pump, total: usize, api: ApiKey) -> Result<Option<Wait>, End> {
         if total <= WINDOW || pump.window.capacity() >= total {
@@ -415,22 +455,35 @@ impl Core {
         if total > limit {
             return Err(End::OverWhole { api: api.name().unwrap_or("unknown"), size: total, limit });
         }
-        if pump.reserved.as_ref().is_none_or(|r| r.bytes() < total) {
-            // What is held already is given back first: two halves must not wait for each other.
-            pump.reserved = None;
-            match self.limits.memory.reserve(total) {
-                Some(reservation) => pump.reserved = Some(reservation),
-                None => {
-                    let since = *self.memory_wait.get_or_insert(self.now);
-                    if self.now.duration_since(since) > MEMORY_PATIENCE {
-                        return Err(End::OverMemory(total));
-                    }
-                    return Ok(Some(Wait::Memory));
-                }
+        // It grows with what has come, twice as large each time: what was declared may be a lie.
+        let (here, capacity) = (pump.window.undecided().len(), pump.window.capacity().max(WINDOW));
+        let wanted = if here < capacity { capacity } else { 2 * here }.min(total);
+        if !pump.reserve(wanted) {
+            let since = *self.memory_wait.get_or_insert(self.now);
+            self.sooner = true;
+            if self.now.duration_since(since) > MEMORY_PATIENCE {
+                return Err(End::OverMemory(total));
             }
+            return Ok(Some(Wait::Memory));
         }
         self.memory_wait = None;
-        pump.window.reach(total);
+        pump.window.reach(wanted);
         Ok(None)
+    }
+
+    /// What is held for requests in flight, and in tables of what the client asks for.
+    pub fn weight(&mut self) -> (usize, usize) {
+        if self.queue.is_empty() && self.queue.capacity() > FEW {
+            self.queue.shrink_to(FEW);
+        }
+        let entries = self.queue.capacity();
+        let entries = if entries > FEW { entries * size_of::<Entry>() } else { 0 };
+        let kept: usize = self.queue.iter().map(Entry::weight).sum();
+        (entries + kept, self.topics.bytes() + self.fetch.bytes())
+    }
+
+    /// Makes a direction's buffers, counted.
+    pub fn pump(&self) -> Pump {
+        Pump::new(Account::new(self.limits.memory.clone()))
     }
 }

@@ -1,75 +1,122 @@
 //! Moves the bytes of one connection: one task owns both sockets.
 
 use std::any::Any;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 
 use super::alone::Stage;
-use super::core::{Core, Env, Wait};
-use super::end::End;
+use super::bulk::Socket;
+use super::core::Core;
+use super::end::{End, Side};
+use super::env::Env;
+use super::limits::Member;
 use super::nudge::Nudge;
+use super::pace::Pace;
 use super::pump::Pump;
 use super::ways::{self, Phase, Ways};
+use super::woken::{Sources, Woken};
 use crate::mend::Conn;
 use crate::mend::peers::Message;
+use crate::upstream::sasl::{LoginError, Secret};
 
 /// Messages from a client's other connections that may wait.
 const MAILBOX: usize = 64;
+/// How soon it is tried again to read, where there was no room for what comes.
+const STARVED: Duration = Duration::from_millis(100);
 /// After so many rounds without a pause the task lets others run.
-pub(super) const ROUNDS: usize = 64;
+pub(super) const ROUNDS: usize = 16;
 
 /// Moves bytes between `client` and `upstream` until one of them, or kmend, ends it; from the
 /// client's end on for as long as a mender needs the broker's side.
-pub async fn run<C, U>(env: Arc<Env>, conn: Conn, local: IpAddr, client: C, upstream: U, ways: Ways) -> End
+pub fn run<C, U>(
+    env: Arc<Env>,
+    conn: Conn,
+    local: IpAddr,
+    client: C,
+    upstream: U,
+    ways: Ways,
+) -> impl Future<Output = End>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Socket,
+    U: Socket,
 {
-    let Ways { mut phase, place } = ways;
+    let Ways { accepted, session, phase, place } = ways;
     let (mailbox, messages) = mpsc::channel(MAILBOX);
     let now = Instant::now();
-    let mut driver = Driver {
-        core: Core::new(env.clone(), conn, local, mailbox, now),
+    let member = env.limits.load().memory.enter(conn.number, mailbox.clone());
+    let core = Core::new(env.clone(), conn, local, mailbox, now);
+    // Made here and boxed: what an async function is given, and its locals, it would hold twice.
+    let mut driver = Box::new(Driver {
+        requests: core.pump(),
+        responses: core.pump(),
+        core,
+        member,
         env,
         client: Some(client),
         place: Some(place),
         upstream,
-        requests: Pump::default(),
-        responses: Pump::default(),
         messages,
         timer: Box::pin(tokio::time::sleep_until(now.into())),
         armed: now,
-        opened: now,
+        opened: accepted,
         active: now,
+        pace: Pace::default(),
         paused: [false; 2],
         held: [false; 2],
+        unfinished: false,
         nudge: None,
         stage: Stage::Open,
         stop: None,
         cut: None,
         shut_until: now,
-    };
+        secret: None,
+    });
+    if let Some(session) = session {
+        driver.core.logged_in(session);
+    }
+    drive(driver, phase)
+}
+
+async fn drive<C, U>(mut driver: Box<Driver<C, U>>, mut phase: watch::Receiver<Phase>) -> End
+where
+    C: Socket,
+    U: Socket,
+{
     let mut now = *phase.borrow_and_update();
+    let mut woken = Woken::new();
     loop {
         driver.tell(now);
-        now = tokio::select! {
-            biased;
-            end = poll_fn(|cx| driver.poll(cx)) => return end,
-            next = ways::next(&mut phase) => next,
+        // Looked at by whoever is woken, waited for by one that has been asked once: that is cheaper.
+        let glance = phase.clone();
+        let mut next = pin!(ways::next(&mut phase));
+        let mut asked = false;
+        let until = poll_fn(|cx| {
+            if let Poll::Ready(end) = driver.poll(cx, &mut woken) {
+                return Poll::Ready(Err(end));
+            }
+            if std::mem::replace(&mut asked, true) && !glance.has_changed().unwrap_or(true) {
+                return Poll::Pending;
+            }
+            next.as_mut().poll(cx).map(Ok)
+        });
+        now = match until.await {
+            Ok(next) => next,
+            Err(end) => return end,
         };
     }
 }
 
+type SecretComing = Pin<Box<dyn Future<Output = Result<Secret, LoginError>> + Send>>;
+
 pub(super) struct Driver<C, U> {
-    env: Arc<Env>,
+    pub(super) env: Arc<Env>,
     pub(super) core: Core,
     /// `None`: it has gone.
     pub(super) client: Option<C>,
@@ -82,10 +129,16 @@ pub(super) struct Driver<C, U> {
     /// What the timer is set to: it is set anew only when it fires or something is due earlier.
     armed: Instant,
     opened: Instant,
-    active: Instant,
+    /// When a byte moved last.
+    pub(super) active: Instant,
+    /// How the request goes on that the client is sending.
+    pub(super) pace: Pace,
+    member: Member,
     paused: [bool; 2],
     /// A mender holds the front request, the front response.
-    held: [bool; 2],
+    pub(super) held: [bool; 2],
+    /// There may be more to read, or a side has finished just now.
+    pub(super) unfinished: bool,
     /// A mender has closed the connection; the client has not finished yet.
     pub(super) nudge: Option<Nudge>,
     pub(super) stage: Stage,
@@ -95,16 +148,24 @@ pub(super) struct Driver<C, U> {
     cut: Option<Instant>,
     /// How long the broker's side may take to be shut.
     pub(super) shut_until: Instant,
+    /// What renews kmend's login is being read.
+    secret: Option<SecretComing>,
 }
 
 impl<C, U> Driver<C, U>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Socket,
+    U: Socket,
 {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, cx: &mut Context<'_>, woken: &mut Woken) -> Poll<End> {
+        let end = self.poll_stages(cx, woken);
+        self.settle();
+        end
+    }
+
+    fn poll_stages(&mut self, cx: &mut Context<'_>, woken: &mut Woken) -> Poll<End> {
         if matches!(self.stage, Stage::Open) {
-            let end = ready!(self.poll_open(cx));
+            let end = ready!(self.poll_open(cx, woken));
             self.client_ended(end);
         }
         if let Stage::Lingering(_) = self.stage {
@@ -122,94 +183,76 @@ where
     }
 
     /// Until the client's side has ended, or the broker's.
-    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_open(&mut self, cx: &mut Context<'_>, woken: &mut Woken) -> Poll<End> {
         if self.cut.is_some_and(|at| at <= Instant::now()) {
             return Poll::Ready(End::Shutdown);
+        }
+        if self.member.is_cut() {
+            return Poll::Ready(End::Shed);
         }
         if self.nudge.is_some() {
             return self.poll_nudge(cx);
         }
-        match self.rounds(cx) {
+        match self.rounds(cx, woken) {
             Ok(Poll::Ready(end)) | Err(end) => Poll::Ready(end),
             Ok(Poll::Pending) => Poll::Pending,
         }
     }
 
-    fn rounds(&mut self, cx: &mut Context<'_>) -> Result<Poll<End>, End> {
+    fn rounds(&mut self, cx: &mut Context<'_>, woken: &mut Woken) -> Result<Poll<End>, End> {
         self.core.begin(Instant::now());
+        let mut look = woken.take(cx);
+        if !self.is_split() || self.held != [false; 2] || self.core.needs_every_look() {
+            look = Sources::ALL;
+        }
+        let [requests_cx, responses_cx, others] = &mut woken.contexts();
+        let mut again = look == Sources::ALL && self.read_mail(others);
         for _ in 0..ROUNDS {
-            let mut moved = self.read_mail(cx);
-            moved |= self.poll_requests(cx)?;
-            moved |= self.poll_responses(cx)?;
-            moved |= self.core.take_stirred();
+            if look == Sources::ALL {
+                // What comes later wakes the task again.
+                again |= self.poll_secret(others)?;
+            }
+            // Who is known to have woken the task has probably sent: it is read without asking first.
+            let likely = look != Sources::ALL;
+            let requests = look.has(Sources::REQUESTS) && self.poll_requests(likely, requests_cx)?;
+            let responses = match look.has(Sources::RESPONSES) {
+                true => self.poll_responses(likely, responses_cx)?,
+                false => self.core.answers_here() && self.poll_responses(false, responses_cx)?,
+            };
+            again |= self.core.take_stirred() | std::mem::take(&mut self.unfinished);
+            // Both have been read until nothing came. What the broker said may set a request free; and before
+            // the connection is closed both are read once more.
+            again |= responses && (self.held[0] || !self.requests.window.undecided().is_empty());
+            again |= (requests || responses || look != Sources::ALL) && self.core.wants_close();
             if let Some(end) = self.ends() {
                 return Ok(Poll::Ready(end));
             }
             self.core.note_quiet(&self.requests, &self.responses);
-            if !moved {
+            if !again {
                 // Nothing moved: the client was read, and there is not a byte.
                 if self.core.take_close() && !self.requests.eof && !self.responses.eof {
                     return Ok(self.begin_nudge(cx));
                 }
-                if self.poll_time(cx)? {
+                if self.poll_time(look == Sources::ALL, others)? {
+                    look = Sources::ALL;
                     continue;
                 }
                 return Ok(Poll::Pending);
             }
-            self.core.begin(Instant::now());
+            self.core.go_on(Instant::now());
+            (look, again) = (Sources::ALL, false);
         }
         self.core.take_close();
         // Bytes without a break must not keep what is due waiting.
-        self.poll_time(cx)?;
-        cx.waker().wake_by_ref();
+        self.poll_time(true, others)?;
+        woken.again();
         Ok(Poll::Pending)
     }
 
-    /// One round of requests; whether anything moved.
-    fn poll_requests(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let wait = self.core.requests(&mut self.requests)?;
-        self.held[0] = wait == Wait::Held;
-        let before = self.requests.has_output();
-        let drained = self.requests.poll_drain(&mut self.upstream, cx).map_err(End::UpstreamIo)?;
-        let paused = drained.is_pending();
-        self.pause(0, paused);
-        if paused || wait == Wait::Held || wait == Wait::Memory || self.requests.eof {
-            return Ok(before && !paused);
-        }
-        let Some(client) = &mut self.client else {
-            return Ok(false);
-        };
-        match self.requests.poll_fill(client, cx).map_err(End::ClientIo)? {
-            Poll::Pending => Ok(before),
-            Poll::Ready(n) => {
-                self.env.metrics.request_bytes.inc_by(n as u64);
-                self.active = Instant::now();
-                Ok(true)
-            }
-        }
-    }
-
-    fn poll_responses(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let wait = self.core.responses(&mut self.responses)?;
-        self.held[1] = wait == Wait::Held;
-        let before = self.responses.has_output();
-        let Some(client) = &mut self.client else {
-            return Ok(false);
-        };
-        let drained = self.responses.poll_drain(client, cx).map_err(End::ClientIo)?;
-        self.env.metrics.response_bytes.inc_by(self.responses.take_written());
-        let paused = drained.is_pending();
-        self.pause(1, paused);
-        if paused || wait == Wait::Held || wait == Wait::Memory || self.responses.eof {
-            return Ok(before && !paused);
-        }
-        match self.responses.poll_fill(&mut self.upstream, cx).map_err(End::UpstreamIo)? {
-            Poll::Pending => Ok(before),
-            Poll::Ready(_) => {
-                self.active = Instant::now();
-                Ok(true)
-            }
-        }
+    /// Whether a direction's sockets wake whom that direction has asked to. TLS reads where it writes, and the other
+    /// way round.
+    fn is_split(&self) -> bool {
+        self.upstream.is_split() && self.client.as_ref().is_some_and(Socket::is_split)
     }
 
     /// Half-closed sides are drained, not cut: a client that has finished still gets its answers.
@@ -231,20 +274,35 @@ where
         (sent && (answered || self.core.is_mid_request())).then_some(End::ClientClosed)
     }
 
-    /// Whether something was due.
-    fn poll_time(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let now = Instant::now();
+    /// Whether something was due. `asked`: the timer may have fired, or anything been told; else it is enough that nothing
+    /// has come to be due before it fires.
+    fn poll_time(&mut self, asked: bool, cx: &mut Context<'_>) -> Result<bool, End> {
+        let now = self.core.now();
+        let sooner = self.core.take_sooner();
+        if !asked && !sooner && now < self.armed && self.cut.is_none() && !self.pace.is_running() && !self.is_starved()
+        {
+            debug_assert!(self.core.deadline().is_none_or(|at| at >= self.armed), "a deadline that nobody told");
+            return Ok(false);
+        }
         if !self.core.has_spoken() && now >= self.opened + self.core.limits().handshake_timeout {
             return Err(End::Handshake);
         }
-        let quiet = self.core.is_idle() && !self.requests.has_output() && !self.responses.has_output();
-        // A client that has finished waits for its answers, but not for ever for a broker that hangs.
-        if (quiet || self.requests.eof) && now >= self.active + self.core.limits().idle_timeout {
-            return Err(End::Idle);
+        let progress = self.pace.due(self.core.needs_whole(), self.core.limits().progress_timeout);
+        if progress.is_some_and(|at| at <= now) {
+            return Err(End::Progress);
         }
         let mut due = self.active + self.core.limits().idle_timeout;
         if due <= now {
+            if let Some(end) = self.at_a_standstill() {
+                return Err(end);
+            }
             due = now + self.core.limits().idle_timeout;
+        }
+        if let Some(at) = progress {
+            due = due.min(at);
+        }
+        if self.requests.take_starved() | self.responses.take_starved() {
+            due = due.min(now + STARVED);
         }
         if let Some(at) = self.cut {
             due = due.min(at);
@@ -261,11 +319,14 @@ where
             due = due.min(at);
         }
         // An earlier alarm than needed is harmless; a later one is not.
+        let mut unknown = false;
         if due < self.armed || self.armed <= now {
             self.armed = due;
             self.timer.as_mut().reset(due.into());
+            unknown = true;
         }
-        if self.timer.as_mut().poll(cx).is_ready() {
+        // It knows whom to wake already, unless it was set anew.
+        if (unknown || self.timer.is_elapsed()) && self.timer.as_mut().poll(cx).is_ready() {
             self.armed = now;
             self.timer.as_mut().reset((now + Duration::from_millis(1)).into());
             let _ = self.timer.as_mut().poll(cx);
@@ -275,6 +336,32 @@ where
 }
 
 impl<C, U> Driver<C, U> {
+    /// Why a connection ends on which nothing has moved for `limits.idle_timeout`. A broker may take
+    /// its time for an answer, but not in the middle of it.
+    fn at_a_standstill(&self) -> Option<End> {
+        let quiet = self.core.is_idle() && !self.requests.has_output() && !self.responses.has_output();
+        let [to_broker, to_client] = self.paused;
+        match () {
+            () if to_client => Some(End::Stalled(Side::Client)),
+            () if to_broker || self.core.is_mid_response(&self.responses) => Some(End::Stalled(Side::Upstream)),
+            // A client that has finished waits for its answers, but not for ever for a broker that hangs.
+            () if quiet || self.requests.eof => Some(End::Idle),
+            () => None,
+        }
+    }
+
+    /// There was no room to read.
+    fn is_starved(&self) -> bool {
+        self.requests.is_starved() || self.responses.is_starved()
+    }
+
+    /// Counts what is held until the next round of work.
+    fn settle(&mut self) {
+        let (queued, tables) = self.core.weight();
+        let held = self.requests.settle(queued + tables) + self.responses.settle(0);
+        self.member.note(held.saturating_sub(tables as u64), tables as u64, self.active);
+    }
+
     /// How far the way out has been taken.
     fn tell(&mut self, phase: Phase) {
         if phase != Phase::Running {
@@ -300,6 +387,21 @@ impl<C, U> Driver<C, U> {
             any = true;
         }
         any
+    }
+
+    /// Brings the secret that the renewal of kmend's login waits for; whether it came.
+    pub(super) fn poll_secret(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        if self.secret.is_none()
+            && let Some(account) = self.core.wants_secret()
+        {
+            self.secret = Some(Box::pin(async move { account.secret().await }));
+        }
+        let Some(Poll::Ready(secret)) = self.secret.as_mut().map(|s| s.as_mut().poll(cx)) else {
+            return Ok(false);
+        };
+        self.secret = None;
+        self.core.renew(secret)?;
+        Ok(true)
     }
 
     pub(super) fn pause(&mut self, side: usize, paused: bool) {

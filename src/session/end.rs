@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::tls::HandshakeError;
+use crate::upstream::sasl::LoginError;
 use crate::wire::frame::FrameError;
 use crate::wire::head::HeadError;
 use crate::wire::walk::WalkError;
@@ -62,8 +64,19 @@ pub enum End {
     OverMemory(usize),
     #[error("no request within limits.handshake_timeout")]
     Handshake,
+    #[error("{0}")]
+    Tls(HandshakeError),
+    #[error("a request was begun and not finished within limits.progress_timeout")]
+    Progress,
     #[error("idle for limits.idle_timeout")]
     Idle,
+    /// Who does not go on: the client with reading, or the broker.
+    #[error("nothing moved for limits.idle_timeout: {}", standstill(*.0))]
+    Stalled(Side),
+    #[error("memory is short (limits.memory), and not a byte of what was held for it moved for 5 s")]
+    Shed,
+    #[error("kmend's own login cannot be renewed: {}", crate::upstream::chain(.0.as_ref()))]
+    Login(Box<LoginError>),
     #[error("kmend is shutting down")]
     Shutdown,
     /// `late`: the client sent something after the close; it goes nowhere.
@@ -71,6 +84,13 @@ pub enum End {
     Nudged { late: bool },
     #[error("no listener for broker {node}: {why}")]
     NoListener { node: i32, why: String },
+}
+
+fn standstill(side: Side) -> &'static str {
+    match side {
+        Side::Client => "the client does not read what waits for it",
+        _ => "the broker stopped in the middle of an answer, or does not read what waits for it",
+    }
 }
 
 impl End {
@@ -83,7 +103,10 @@ impl End {
             | End::TooNew { .. }
             | End::UnknownKey(_)
             | End::BadBody { .. }
-            | End::Handshake => Side::Client,
+            | End::Progress
+            | End::Handshake
+            | End::Tls(_) => Side::Client,
+            End::Stalled(side) => *side,
             End::UpstreamClosed
             | End::UpstreamIo(_)
             | End::BadResponse(_)
@@ -92,6 +115,8 @@ impl End {
             End::OverWhole { .. }
             | End::OverMemory(_)
             | End::Idle
+            | End::Login(_)
+            | End::Shed
             | End::Shutdown
             | End::Nudged { .. }
             | End::NoListener { .. } => Side::Proxy,
@@ -113,7 +138,12 @@ impl End {
             End::OverWhole { .. } => "over_max_whole_frame",
             End::OverMemory(_) => "over_memory",
             End::Handshake => "handshake_timeout",
+            End::Tls(e) => e.reason(),
+            End::Progress => "progress_timeout",
             End::Idle => "idle_timeout",
+            End::Stalled(_) => "stalled",
+            End::Shed => "shed",
+            End::Login(_) => "login",
             End::Shutdown => "shutdown",
             End::Nudged { .. } => "nudged",
             End::NoListener { .. } => "no_listener",
@@ -130,6 +160,16 @@ impl End {
 
     /// Whether bytes were at fault, for `frame_errors_total`.
     pub fn is_frame_error(&self) -> bool {
-        !self.is_ordinary() && !matches!(self, End::NoListener { .. } | End::Handshake | End::Nudged { .. })
+        let others = matches!(
+            self,
+            End::NoListener { .. }
+                | End::Handshake
+                | End::Progress
+                | End::Stalled(_)
+                | End::Shed
+                | End::Login(_)
+                | End::Nudged { .. }
+        );
+        !self.is_ordinary() && !others
     }
 }

@@ -6,11 +6,12 @@ use super::end::End;
 use super::produce::{Each, MOST, ProduceScan, ProduceVisitor};
 use super::pump::Pump;
 use super::request::{RequestState, bad};
-use crate::mend::{FetchRequest, ProduceRequest, Produced, Topic, Verdict, Wanted};
+use crate::mend::{FetchRequest, ProduceRequest, Produced, Readers, Topic, Verdict, Wanted};
+use crate::wire::api::ApiKey;
 use crate::wire::codec::entry::FetchPartition;
 use crate::wire::head::{HeadError, RequestHead};
 use crate::wire::layout::{self, Layout, mark};
-use crate::wire::walk::{self, Action, Mark, Visitor};
+use crate::wire::walk::{self, Action, Mark, Visitor, WalkError};
 
 /// A request that is being held whole.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ impl Core {
                 let mut kept = Some(Vec::new());
                 let scan = &mut ProduceScan::default();
                 let mut visitor = ProduceVisitor { scan, core: self, each: Each::Keep(&mut kept) };
-                walk::whole(layout, frame, head.body, &mut visitor).map_err(bad("Produce"))?;
+                unless_trailing(walk::whole(layout, frame, head.body, &mut visitor)).map_err(bad("Produce"))?;
                 // As it is now: more may have come behind it than when its front was read.
                 let request = ProduceRequest { alone: self.is_alone(pump, total), ..*request };
                 self.judge_produce(&request, kept)
@@ -73,7 +74,7 @@ impl Core {
                     all: Some(Vec::new()),
                     core: self,
                 };
-                walk::whole(layout, frame, head.body, &mut wants).map_err(bad("Fetch"))?;
+                unless_trailing(walk::whole(layout, frame, head.body, &mut wants)).map_err(bad("Fetch"))?;
                 // A broker that follows may be told only by its last tags (rule M4).
                 let wanted = if wants.replica { None } else { wants.all };
                 self.judge_fetch(request, wanted)
@@ -87,11 +88,12 @@ impl Core {
 
     fn judge_produce(&mut self, request: &ProduceRequest, partitions: Option<Vec<Produced>>) -> Verdict {
         let Some(partitions) = partitions else {
-            self.unseen(crate::wire::api::ApiKey::PRODUCE);
+            self.unseen(ApiKey::PRODUCE);
             return Verdict::Pass;
         };
+        let who = self.interests.readers(ApiKey::PRODUCE);
         let around = around!(self);
-        let verdict = self.chain.verdict(&around, |m, cx| m.produce_whole(cx, request, &partitions));
+        let verdict = self.chain.verdict(&around, who, |m, cx| m.produce_whole(cx, request, &partitions));
         self.apply_effects();
         // Whoever expects no answer must not get one.
         if request.acks == 0 { Verdict::Pass } else { verdict }
@@ -102,7 +104,7 @@ impl Core {
             return Verdict::Pass;
         };
         let around = around!(self);
-        let verdict = self.chain.verdict(&around, |m, cx| m.fetch_whole(cx, request, &wanted));
+        let verdict = self.chain.verdict(&around, Readers::ALL, |m, cx| m.fetch_whole(cx, request, &wanted));
         self.apply_effects();
         verdict
     }
@@ -114,6 +116,14 @@ impl Core {
             Gathered::Produce(request) => self.produce_on(pump, head, total, layout, request),
             Gathered::Fetch(request) => self.fetch_on(pump, head, total, layout, request),
         }
+    }
+}
+
+/// A broker does not mind bytes behind a request.
+fn unless_trailing(walked: Result<(), WalkError>) -> Result<(), WalkError> {
+    match walked {
+        Err(WalkError::Trailing(_)) => Ok(()),
+        other => other,
     }
 }
 

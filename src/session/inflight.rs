@@ -13,6 +13,8 @@ pub enum Kind {
     Forwarded,
     /// kmend's own request; its answer goes to this mender.
     Injected { mender: usize, token: u64, deadline: Instant, abandoned: bool },
+    /// A request of kmend's own login.
+    Login,
     /// An answer that was made here.
     Local(Vec<u8>),
     /// A SASL token after SaslHandshake v0: a frame without header.
@@ -35,6 +37,8 @@ pub struct Entry {
     pub group: Option<Box<GroupRequest>>,
     /// What the response to a commit, or to a question for offsets, is read against, once.
     pub offsets: Option<Box<OffsetsRequest>>,
+    /// About what `group` and `offsets` take.
+    pub kept: usize,
     /// The menders' time on the way back is counted from here.
     pub answered: Option<Instant>,
 }
@@ -52,7 +56,16 @@ impl Entry {
             fetch: None,
             group: None,
             offsets: None,
+            kept: 0,
             answered: None,
+        }
+    }
+
+    /// What it holds beyond itself.
+    pub fn weight(&self) -> usize {
+        match &self.kind {
+            Kind::Local(answer) => answer.len() + self.kept,
+            _ => self.kept,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::core::Core;
-use super::end::End;
+use super::end::{End, Side};
 use super::inflight::Kind;
 use super::pump::Pump;
 use super::request::RequestState;
@@ -18,6 +18,7 @@ impl End {
             End::UpstreamClosed
                 | End::UpstreamIo(_)
                 | End::UnknownKey(_)
+                | End::Stalled(Side::Upstream)
                 | End::BadResponse(_)
                 | End::Unexpected { .. }
                 | End::Unreadable { .. }
@@ -42,6 +43,7 @@ impl Core {
         self.hold = None;
         self.hold_spent = false;
         self.memory_wait = None;
+        requests.never_starves();
         self.quiet = None;
         self.env.shared.peers.lingers(self.conn.number);
         if let Some(gauge) = self.software.take() {

@@ -1,6 +1,6 @@
 //! What connections count. Handles are resolved once per API and version, then shared.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
@@ -31,7 +31,7 @@ pub struct SessionMetrics {
     pub client_connections_total: IntCounter,
     pub upstream_connections: IntGauge,
     pub upstream_connections_total: IntCounterVec,
-    pub refused: IntCounter,
+    pub refused: IntCounterVec,
     disconnects: IntCounterVec,
     requests: IntCounterVec,
     pub request_bytes: IntCounter,
@@ -43,10 +43,21 @@ pub struct SessionMetrics {
     frame_errors: IntCounterVec,
     pub mender_panics: IntCounterVec,
     pub holds_expired: IntCounter,
+    pub logins_renewed: IntCounter,
     pub unseen_frames: IntCounterVec,
     clients: IntGaugeVec,
     software: Mutex<Vec<(String, String)>>,
-    apis: Vec<OnceLock<Arc<ApiMetrics>>>,
+    apis: [OnceLock<Box<ApiMetrics>>; KEYS],
+}
+
+/// By limit; each is there from the start, so that the first client that is refused is seen as a change.
+fn refused(r: &Registry) -> IntCounterVec {
+    let help = "Clients that were refused, by the limit that they met: connections, memory, descriptors.";
+    let refused = Family::counter(r, "connections_refused_total", help, &["limit"]);
+    for limit in ["connections", "memory", "descriptors"] {
+        refused.with_label_values(&[limit]);
+    }
+    refused
 }
 
 impl SessionMetrics {
@@ -71,11 +82,7 @@ impl SessionMetrics {
                 "Connections to brokers that were tried.",
                 &["outcome"],
             ),
-            refused: Single::counter(
-                r,
-                "connections_refused_total",
-                "Clients that were refused because limits.max_connections was reached.",
-            ),
+            refused: refused(r),
             disconnects: Family::counter(
                 r,
                 "disconnects_total",
@@ -113,6 +120,11 @@ impl SessionMetrics {
                 "Menders that panicked and were bypassed for the rest of a connection.",
                 &["mender"],
             ),
+            logins_renewed: Single::counter(
+                r,
+                "logins_renewed_total",
+                "Sessions of kmend's own login that were renewed before their end (KIP-368).",
+            ),
             holds_expired: Single::counter(
                 r,
                 "holds_expired_total",
@@ -131,25 +143,24 @@ impl SessionMetrics {
                 &["software", "version"],
             ),
             software: Mutex::default(),
-            apis: (0..KEYS).map(|_| OnceLock::new()).collect(),
+            apis: [const { OnceLock::new() }; KEYS],
         }
     }
 
-    pub fn api(&self, api: ApiKey) -> Arc<ApiMetrics> {
-        let make = || {
+    pub fn api(&self, api: ApiKey) -> &ApiMetrics {
+        self.apis[api.slot()].get_or_init(|| {
             let name = api.name().unwrap_or("unknown");
-            Arc::new(ApiMetrics {
+            Box::new(ApiMetrics {
                 upstream_latency: self.upstream_latency.with_label_values(&[name]),
                 added_latency: self.added_latency.with_label_values(&[name]),
                 requests: [const { OnceLock::new() }; VERSIONS],
             })
-        };
-        self.apis.get(api.slot()).map_or_else(make, |slot| slot.get_or_init(make).clone())
+        })
     }
 
-    pub fn request(&self, metrics: &ApiMetrics, api: ApiKey, version: i16) {
+    pub fn request(&self, api: ApiKey, version: i16) {
         let name = api.name().unwrap_or("unknown");
-        match usize::try_from(version).ok().and_then(|v| metrics.requests.get(v)) {
+        match usize::try_from(version).ok().and_then(|v| self.api(api).requests.get(v)) {
             Some(slot) => slot.get_or_init(|| self.requests.with_label_values(&[name, &version.to_string()])).inc(),
             None => self.requests.with_label_values(&[name, "other"]).inc(),
         }

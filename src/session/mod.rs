@@ -15,26 +15,39 @@
 //! Back-pressure: a direction reads only when everything that it has read before is written.
 
 mod alone;
+mod bulk;
 pub mod core;
 pub mod driver;
 pub mod end;
+pub mod env;
 mod fetched;
+mod flow;
 mod gather;
 mod groups;
 pub mod inflight;
+// Drives a connection without sockets: for tests, and for fuzzing.
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[path = "tests/kit.rs"]
+pub(crate) mod kit;
 pub mod limits;
 mod linger;
 pub mod metrics;
 mod nudge;
 mod offsets;
+mod pace;
 mod produce;
 pub mod pump;
 mod quiet;
+mod renewal;
 mod request;
 mod response;
 pub mod sasl;
 mod scan;
+pub mod shed;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod ways;
 pub mod window;
+mod woken;

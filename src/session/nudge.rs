@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
+use super::bulk::Socket;
 use super::driver::Driver;
 use super::end::End;
 
@@ -29,8 +30,8 @@ pub(super) struct Nudge {
 
 impl<C, U> Driver<C, U>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Socket,
+    U: Socket,
 {
     pub(super) fn begin_nudge(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.timer.as_mut().reset(Instant::now() + PATIENCE);

@@ -7,10 +7,10 @@ use super::pump::Pump;
 use super::request::{RequestState, bad};
 use crate::mend::{Batch, ProduceRequest, Produced, Topic, Treatment, Verdict};
 use crate::wire::api::ApiKey;
-use crate::wire::codec::entry;
+use crate::wire::codec::{entry, produce};
 use crate::wire::head::{HeadError, RequestHead};
 use crate::wire::layout::{self, Layout, mark};
-use crate::wire::walk::{self, Mark, Visitor, Walker};
+use crate::wire::walk::{Mark, Visitor, WalkError, Walker};
 
 impl Core {
     /// Nothing of the request has been let go before its acks are known: those without an answer
@@ -24,16 +24,14 @@ impl Core {
         let Some(layout) = layout::request(head.api, head.version) else {
             return Err(End::BadHead(HeadError::Malformed));
         };
-        let mut front = Front::default();
-        let bytes = pump.window.undecided_mut();
-        match walk::front(layout::produce_front(head.version), bytes, head.body, total, &mut front) {
-            Ok(Ok(_)) => {}
+        let front = match produce::front(pump.window.undecided(), head.version, head.body, total) {
+            Ok(Ok(front)) => front,
             Ok(Err(need)) => {
                 pump.window.reach(need);
                 return Ok(Some(Wait::Bytes));
             }
             Err(why) => return Err(bad("Produce")(why)),
-        }
+        };
         let request = ProduceRequest {
             seq: self.seq + 1,
             version: head.version,
@@ -49,8 +47,9 @@ impl Core {
             self.request = RequestState::Pass(total);
             return Ok(None);
         }
+        let who = self.interests.readers(ApiKey::PRODUCE);
         let around = around!(self);
-        let verdict = self.chain.verdict(&around, |m, cx| m.produce_request(cx, &request));
+        let verdict = self.chain.verdict(&around, who, |m, cx| m.produce_request(cx, &request));
         self.apply_effects();
         match verdict {
             Verdict::Gather => Ok(self.gather_request(head, total, Gathered::Produce(request))),
@@ -64,8 +63,7 @@ impl Core {
             return self.forwarded(head, None);
         }
         self.next_seq();
-        let metrics = self.api(head.api);
-        self.env.metrics.request(&metrics, head.api, head.version);
+        self.env.metrics.request(head.api, head.version);
     }
 
     /// Lets a Produce request flow upstream under the menders' eyes.
@@ -81,56 +79,54 @@ impl Core {
         self.send_injects(pump);
         self.approve_head(pump, head, total)?;
         self.produce_forwarded(head, request.acks);
-        let walker = Walker::new(layout, head.body, total);
-        self.request = RequestState::Produce(Box::new((walker, request, ProduceScan::default())));
-        Ok(None)
+        let mut state = (Walker::new(layout, head.body, total), request, ProduceScan::default());
+        let done = self.produce_step(pump, &mut state);
+        // Most are here as a whole: they need no memory of their own.
+        if !matches!(done, Ok(None)) {
+            self.request = RequestState::Produce(Box::new(state));
+        }
+        done
     }
 
     pub(super) fn produce(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
         let RequestState::Produce(mut state) = std::mem::replace(&mut self.request, RequestState::Head) else {
             return Ok(None);
         };
-        let (walker, request, scan) = &mut *state;
+        let done = self.produce_step(pump, &mut state);
+        if !matches!(done, Ok(None)) {
+            self.request = RequestState::Produce(state);
+        }
+        done
+    }
+
+    /// As far as the bytes allow. `Ok(None)`: it is done, or the rest passes.
+    fn produce_step(&mut self, pump: &mut Pump, state: &mut ProduceState) -> Result<Option<Wait>, End> {
+        let (walker, request, scan) = state;
+        let from = walker.at();
         let mut visitor = ProduceVisitor { scan, core: self, each: Each::Tell(request) };
         let progress = match walker.step(pump.window.undecided_mut(), &mut visitor) {
             Ok(progress) => progress,
-            Err(why) => {
-                // Upstream it stays in the middle of a frame.
-                self.request = RequestState::Produce(state);
-                return Err(bad("Produce")(why));
+            // A broker does not mind bytes behind a request.
+            Err(WalkError::Trailing(at)) => {
+                self.apply_effects();
+                pump.window.approve(at - from);
+                self.request = RequestState::Pass(walker.left());
+                return Ok(None);
             }
+            // Upstream it stays in the middle of a frame.
+            Err(why) => return Err(bad("Produce")(why)),
         };
         self.apply_effects();
         pump.window.approve(progress.consumed);
-        if let Some(need) = progress.need {
+        Ok(progress.need.map(|need| {
             pump.window.reach(need);
-            self.request = RequestState::Produce(state);
-            return Ok(Some(Wait::Bytes));
-        }
-        Ok(None)
+            Wait::Bytes
+        }))
     }
 }
 
-/// What stands before the topics.
-#[derive(Default)]
-struct Front {
-    transactional: bool,
-    acks: i16,
-}
-
-impl Visitor for Front {
-    fn string(&mut self, mark: Mark, _at: usize, value: Option<&[u8]>) {
-        if mark == mark::TRANSACTIONAL_ID {
-            self.transactional = value.is_some();
-        }
-    }
-
-    fn fixed(&mut self, mark: Mark, _at: usize, bytes: &mut [u8]) {
-        if mark == mark::ACKS {
-            self.acks = entry::int16(bytes);
-        }
-    }
-}
+/// Where the walk over a Produce request is.
+pub(super) type ProduceState = (Walker, ProduceRequest, ProduceScan);
 
 /// Between the steps of a walk over a Produce request.
 #[derive(Debug, Default)]
@@ -184,8 +180,9 @@ impl Visitor for ProduceVisitor<'_> {
         match (&mut self.each, produced) {
             (Each::Tell(request), Some(produced)) => {
                 let core = &mut *self.core;
+                let who = core.interests.readers(ApiKey::PRODUCE);
                 let around = around!(core);
-                core.chain.all(&around, |m, cx| m.produce_partition(cx, request, &produced));
+                core.chain.some(&around, who, |m, cx| m.produce_partition(cx, request, &produced));
             }
             (Each::Tell(_), None) => {}
             (Each::Keep(kept), Some(produced)) if kept.as_ref().is_some_and(|k| k.len() < MOST) => {

@@ -3,10 +3,16 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncWrite, ReadBuf};
 
-use super::limits::Reservation;
+use tokio::net::TcpStream;
+
+use super::bulk::{Bulk, Filled, Socket, WORTH};
+use super::limits::Account;
 use super::window::{WINDOW, Window};
+
+/// Above this what stands before the window is written before more is put there.
+const SIDE: usize = 4 * WINDOW;
 
 #[derive(Debug, Default)]
 pub struct Pump {
@@ -14,15 +20,55 @@ pub struct Pump {
     /// Written before the window's output: rewritten frames, injected requests, local answers.
     side: Vec<u8>,
     side_at: usize,
+    /// Written before the side and the window: they are filled only when it is empty.
+    bulk: Bulk,
     /// The sender has finished.
     pub eof: bool,
-    /// What a window over [`WINDOW`] holds of the memory budget.
-    pub reserved: Option<Reservation>,
+    account: Account,
+    /// There was no room to read into: it is to be tried again.
+    starved: bool,
+    privileged: bool,
     unflushed: bool,
     written: u64,
 }
 
 impl Pump {
+    /// One whose buffers are counted.
+    pub fn new(account: Account) -> Pump {
+        Pump { account, ..Pump::default() }
+    }
+
+    /// Makes sure that a window of `capacity` is counted before it is filled. `false`: there is no room.
+    pub fn reserve(&mut self, capacity: usize) -> bool {
+        self.account.reserve(capacity.max(self.window.capacity()) + self.side.capacity())
+    }
+
+    /// At the end of a round of work: counts what stays, and `more` that belongs to it. How much it is.
+    pub fn settle(&mut self, more: usize) -> u64 {
+        self.account.settle(self.window.capacity() + self.side.capacity() + self.bulk.inside() + more);
+        self.account.taken()
+    }
+
+    /// From here on it reads whatever the budget says: what it has to finish sets others free.
+    pub fn never_starves(&mut self) {
+        self.privileged = true;
+    }
+
+    /// There was no room to read into since the last [`take_starved`](Self::take_starved).
+    pub fn is_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Whether there was no room to read into since the last call.
+    pub fn take_starved(&mut self) -> bool {
+        std::mem::take(&mut self.starved)
+    }
+
+    /// More may be put before the window's bytes.
+    pub fn takes_more(&self) -> bool {
+        self.side.len() - self.side_at < SIDE
+    }
+
     /// Bytes written since the last call, also by rounds that did not come to their end.
     pub fn take_written(&mut self) -> u64 {
         std::mem::take(&mut self.written)
@@ -42,6 +88,8 @@ impl Pump {
     pub fn replace(&mut self, n: usize, bytes: &[u8]) {
         self.insert(bytes);
         self.window.discard(n);
+        // The frame is in memory once, not twice, while it is written.
+        self.rest_if_large();
     }
 
     /// Drops what has been read and not been decided upon.
@@ -56,12 +104,18 @@ impl Pump {
         self.window.wrote(output);
         self.side = Vec::new();
         self.side_at = 0;
+        self.bulk = Bulk::default();
         self.unflushed = false;
-        self.rest();
+        self.window.rest();
     }
 
     pub fn has_output(&self) -> bool {
-        self.side_at < self.side.len() || !self.window.output().is_empty()
+        self.bulk.inside() > 0 || self.side_at < self.side.len() || !self.window.output().is_empty()
+    }
+
+    /// Something is to be written, or flushed.
+    pub fn wants_drain(&self) -> bool {
+        self.unflushed || self.has_output()
     }
 
     /// Nothing is held: what was read has been decided upon, written and flushed.
@@ -69,9 +123,56 @@ impl Pump {
         !self.has_output() && !self.unflushed && self.window.undecided().is_empty()
     }
 
-    /// Bytes held beyond the window.
-    pub fn held(&self) -> usize {
-        self.side.capacity()
+    /// Writes what has gone past the window, to the same socket that [`poll_drain`](Self::poll_drain) writes to.
+    pub fn poll_bulk(&mut self, to: Option<&TcpStream>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while self.bulk.inside() > 0
+            && let Some(to) = to
+        {
+            self.written += ready!(self.bulk.poll_drain(to, cx))? as u64;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once, past the window where it is worth it: `passing` bytes go on whatever they are, and where they go is a plain
+    /// socket too. `likely`: there is probably something. How many, and whether they went past; 0: the sender has finished.
+    pub fn poll_read(
+        &mut self,
+        io: &mut impl Socket,
+        passing: usize,
+        likely: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<(usize, bool)>> {
+        if passing >= WORTH
+            && let Some(tcp) = io.plain()
+            && let Some(n) = ready!(self.poll_past(tcp, passing, cx))?
+        {
+            return Poll::Ready(Ok((n, true)));
+        }
+        self.poll_fill(io, likely, cx).map_ok(|n| (n, false))
+    }
+
+    /// Reads once past the window: at most `limit` bytes, which pass whatever they are. `None`: they must go through the
+    /// window. `Some(0)`: the sender has finished.
+    fn poll_past(
+        &mut self,
+        from: &TcpStream,
+        limit: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<Option<usize>>> {
+        if self.has_output() || !self.window.undecided().is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        if !self.privileged && !self.account.has_room() {
+            self.starved = true;
+            return Poll::Pending;
+        }
+        match ready!(self.bulk.poll_fill(from, limit, cx))? {
+            Filled::Unable => Poll::Ready(Ok(None)),
+            Filled::Read(n) => {
+                self.eof = n == 0;
+                Poll::Ready(Ok(Some(n)))
+            }
+        }
     }
 
     /// Writes until nothing is left, then flushes.
@@ -106,23 +207,33 @@ impl Pump {
             ready!(Pin::new(io).poll_flush(cx))?;
             self.unflushed = false;
         }
-        self.rest();
+        self.window.rest();
         Poll::Ready(Ok(()))
     }
 
-    fn rest(&mut self) {
-        self.window.rest();
-        if self.window.capacity() <= WINDOW {
-            self.reserved = None;
+    fn rest_if_large(&mut self) {
+        if self.window.capacity() > WINDOW {
+            self.window.rest();
         }
     }
 
-    /// Reads once. `Ok(0)`: the sender has finished.
+    /// Reads once. `Ok(0)`: the sender has finished. Without room in the budget nothing is read.
     pub fn poll_fill(
         &mut self,
-        io: &mut (impl AsyncRead + Unpin),
+        io: &mut impl Socket,
+        likely: bool,
         cx: &mut Context<'_>,
     ) -> Poll<std::io::Result<usize>> {
+        if self.window.is_at_rest() {
+            if !self.privileged && !self.account.has_room() {
+                self.starved = true;
+                return Poll::Pending;
+            }
+            // Nobody takes a window for nothing.
+            if !likely && let Some(tcp) = io.plain() {
+                ready!(tcp.poll_read_ready(cx))?;
+            }
+        }
         let mut buf = ReadBuf::new(self.window.room());
         let outcome = Pin::new(io).poll_read(cx, &mut buf);
         let n = buf.filled().len();
@@ -135,6 +246,9 @@ impl Pump {
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
             Poll::Ready(Ok(())) => {
                 self.eof = n == 0;
+                if self.eof {
+                    self.window.rest();
+                }
                 Poll::Ready(Ok(n))
             }
         }

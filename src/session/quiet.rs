@@ -36,6 +36,11 @@ impl Core {
         self.queue.is_empty() && requests.window.undecided().len() <= total
     }
 
+    /// A mender wants the connection closed.
+    pub fn wants_close(&self) -> bool {
+        self.close_wanted
+    }
+
     /// Whether a mender wants the connection closed and it is quiet; asked when nothing moves any
     /// more. A wish that cannot be granted now is forgotten: the mender asks again.
     pub fn take_close(&mut self) -> bool {

@@ -4,12 +4,12 @@ use super::core::{Core, Wait, around};
 use super::end::End;
 use super::gather::{Gathered, Gathering};
 use super::inflight::{Entry, Kind};
-use super::produce::ProduceScan;
+use super::produce::ProduceState;
 use super::pump::Pump;
 use super::sasl;
 use super::scan::FetchRequestScan;
 use super::window::WINDOW;
-use crate::mend::{Asked, FetchRequest, ProduceRequest, Treatment, Verdict};
+use crate::mend::{Asked, FetchRequest, Readers, Treatment, Verdict};
 use crate::wire::api::ApiKey;
 use crate::wire::codec::{entry, local};
 use crate::wire::frame::{self, PREFIX};
@@ -36,13 +36,38 @@ pub(super) enum RequestState {
     Swallow(usize),
     /// A Produce or Fetch request is being held whole; nothing of it has been let go.
     Gather(Box<Gathering>),
-    Produce(Box<(Walker, ProduceRequest, ProduceScan)>),
-    Fetch(Box<(Walker, FetchRequest, FetchRequestScan)>),
+    Produce(Box<ProduceState>),
+    Fetch(Box<FetchState>),
 }
+
+/// Where the walk over a Fetch request is.
+type FetchState = (Walker, FetchRequest, FetchRequestScan);
+
+/// No client sends a header as long as that.
+const LONG_HEAD: usize = 4096;
+
+/// What is kept of a request until its answer comes is larger than its bytes: at most about so much.
+const KEPT: usize = 3;
 
 impl Core {
     /// Moves requests on as far as the bytes in `pump` allow.
     pub fn requests(&mut self, pump: &mut Pump) -> Result<Wait, End> {
+        let idle = matches!(self.request, RequestState::Head) && pump.window.undecided().is_empty();
+        if idle && !self.has_injects() && self.renewal.is_none() {
+            return Ok(Wait::Bytes);
+        }
+        let before = self.queue.len();
+        let wait = self.move_requests(pump);
+        if self.queue.len() > before {
+            // One look at the clock for all of them.
+            let now = std::time::Instant::now();
+            let new = self.queue.iter_mut().skip(before).filter(|entry| matches!(entry.kind, Kind::Forwarded));
+            new.for_each(|entry| entry.sent = now);
+        }
+        wait
+    }
+
+    fn move_requests(&mut self, pump: &mut Pump) -> Result<Wait, End> {
         loop {
             let wait = match &mut self.request {
                 RequestState::Head => self.request_head(pump)?,
@@ -75,6 +100,10 @@ impl Core {
     }
 
     fn request_head(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
+        let wanted = self.has_injects() || pump.window.undecided().len() >= PREFIX;
+        if self.renews(pump, wanted) {
+            return Ok(Some(Wait::Held));
+        }
         if self.has_injects() {
             self.send_injects(pump);
         }
@@ -103,6 +132,9 @@ impl Core {
                 return Ok(None);
             }
         }
+        if bytes.len() < self.head_wait {
+            return Ok(Some(Wait::Bytes));
+        }
         let head = match head::request(bytes, total) {
             Ok(head) => head,
             Err(HeadError::Incomplete(n)) => {
@@ -110,11 +142,14 @@ impl Core {
                 if n > 4 * WINDOW {
                     return Err(End::BadHead(HeadError::Malformed));
                 }
-                pump.window.reach(n);
+                // Not byte by byte: a long header is read anew each time.
+                self.head_wait = if bytes.len() > LONG_HEAD { (bytes.len() * 5 / 4).min(total) } else { 0 };
+                pump.window.reach(n.next_multiple_of(WINDOW).min(total));
                 return Ok(Some(Wait::Bytes));
             }
             Err(e) => return Err(End::BadHead(e)),
         };
+        self.head_wait = 0;
         let client_id = bytes.get(head.client_id.0..head.client_id.1).unwrap_or_default();
         if self.conn.client_id.as_bytes() != client_id || self.heads == 0 {
             let client_id = client_id.to_vec();
@@ -146,6 +181,16 @@ impl Core {
                 }
                 Verdict::Pass
             }),
+            ApiKey::SASL_HANDSHAKE | ApiKey::SASL_AUTHENTICATE if self.renewal.is_some() => {
+                match self.client_login(&head) {
+                    Some(answer) => Ok(self.answer(head, total, answer)),
+                    None => {
+                        self.forwarded(head, None);
+                        self.request = RequestState::Pass(total);
+                        Ok(None)
+                    }
+                }
+            }
             ApiKey::PRODUCE => self.produce_head(pump, head, total),
             ApiKey::FETCH if self.interests.request(head.api) != Treatment::Skip => self.fetch_head(pump, head, total),
             _ if self.interests.request(head.api) == Treatment::Whole
@@ -155,7 +200,7 @@ impl Core {
                     let asked = Asked { seq: core.seq + 1, api: head.api, version: head.version };
                     core.refresh();
                     let around = around!(core);
-                    let verdict = core.chain.verdict(&around, |m, cx| m.request(cx, asked, &head, frame));
+                    let verdict = core.chain.verdict(&around, Readers::ALL, |m, cx| m.request(cx, asked, &head, frame));
                     core.apply_effects();
                     verdict
                 })
@@ -180,14 +225,12 @@ impl Core {
     /// Notes a request that goes upstream and will be answered.
     pub(super) fn forwarded(&mut self, head: RequestHead, fetch: Option<FetchRequest>) {
         let seq = self.next_seq();
-        let metrics = self.api(head.api);
-        self.env.metrics.request(&metrics, head.api, head.version);
+        self.env.metrics.request(head.api, head.version);
         self.login.request(head.api);
         if matches!(head.api, ApiKey::JOIN_GROUP | ApiKey::SYNC_GROUP) {
             self.joins += 1;
         }
         let mut entry = Entry::new(Kind::Forwarded, head.api, head.version, head.correlation, seq, self.now);
-        entry.sent = std::time::Instant::now();
         entry.fetch = fetch;
         self.queue.push_back(entry);
         self.hold = None;
@@ -197,8 +240,8 @@ impl Core {
     /// Answers a request here, in its turn.
     pub(super) fn answer(&mut self, head: RequestHead, total: usize, answer: Vec<u8>) -> Option<Wait> {
         let seq = self.next_seq();
-        let metrics = self.api(head.api);
-        self.env.metrics.request(&metrics, head.api, head.version);
+        self.env.metrics.request(head.api, head.version);
+        self.made_here += answer.len();
         self.queue.push_back(Entry::new(Kind::Local(answer), head.api, head.version, head.correlation, seq, self.now));
         self.hold = None;
         self.hold_spent = false;
@@ -235,6 +278,9 @@ impl Core {
                     self.group_request(&head, frame);
                     self.offsets_request(&head, frame);
                 }
+                if let Some(entry) = self.queue.back_mut().filter(|e| e.group.is_some() || e.offsets.is_some()) {
+                    entry.kept = KEPT * total;
+                }
                 pump.window.approve(total);
                 Ok(None)
             }
@@ -256,6 +302,7 @@ impl Core {
         // What it waits for may be the answer to a request that is still to be sent.
         self.send_injects(pump);
         self.hold = Some(self.hold.map_or(until, |h| h.min(until)));
+        self.sooner = true;
         Wait::Held
     }
 
@@ -286,7 +333,7 @@ impl Core {
         if !self.hold_is_over() {
             self.refresh();
             let around = around!(self);
-            let verdict = self.chain.verdict(&around, |m, cx| m.fetch_request(cx, &request));
+            let verdict = self.chain.verdict(&around, Readers::ALL, |m, cx| m.fetch_request(cx, &request));
             self.apply_effects();
             match verdict {
                 Verdict::Pass => {}
@@ -311,31 +358,46 @@ impl Core {
         self.forwarded(head, Some(request));
         self.approve_head(pump, head, total)?;
         self.fetch.begin(&request);
-        let walker = Walker::new(layout, head.body, total);
-        self.request = RequestState::Fetch(Box::new((walker, request, FetchRequestScan::default())));
-        Ok(None)
+        let mut state = (Walker::new(layout, head.body, total), request, FetchRequestScan::default());
+        let done = self.fetch_step(pump, &mut state);
+        if !matches!(done, Ok(None)) {
+            self.request = RequestState::Fetch(Box::new(state));
+        }
+        done
     }
 
     fn fetch(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
-        let RequestState::Fetch(mut scan) = std::mem::replace(&mut self.request, RequestState::Head) else {
+        let RequestState::Fetch(mut state) = std::mem::replace(&mut self.request, RequestState::Head) else {
             return Ok(None);
         };
-        let (walker, request, state) = &mut *scan;
-        let bytes = pump.window.undecided_mut();
-        let progress = match walker.step(bytes, &mut state.visitor(self, request)) {
+        let done = self.fetch_step(pump, &mut state);
+        if !matches!(done, Ok(None)) {
+            self.request = RequestState::Fetch(state);
+        }
+        done
+    }
+
+    /// As far as the bytes allow. `Ok(None)`: it is done, or the rest passes.
+    fn fetch_step(&mut self, pump: &mut Pump, state: &mut FetchState) -> Result<Option<Wait>, End> {
+        let (walker, request, scan) = state;
+        let (from, bytes) = (walker.at(), pump.window.undecided_mut());
+        let progress = match walker.step(bytes, &mut scan.visitor(self, request)) {
             Ok(progress) => progress,
-            Err(why) => {
-                // Upstream it stays in the middle of a frame.
-                self.request = RequestState::Fetch(scan);
-                return Err(bad("Fetch")(why));
+            // A broker does not mind bytes behind a request.
+            Err(WalkError::Trailing(at)) => {
+                self.fetch.end(request);
+                pump.window.approve(at - from);
+                self.request = RequestState::Pass(walker.left());
+                return Ok(None);
             }
+            // Upstream it stays in the middle of a frame.
+            Err(why) => return Err(bad("Fetch")(why)),
         };
         self.apply_effects();
         pump.window.approve(progress.consumed);
         match progress.need {
             Some(need) => {
                 pump.window.reach(need);
-                self.request = RequestState::Fetch(scan);
                 Ok(Some(Wait::Bytes))
             }
             None => {

@@ -9,7 +9,7 @@ use super::pump::Pump;
 use super::scan::{FetchResponseScan, TopicsScan};
 use super::window::WINDOW;
 use crate::mend::directory::Directory;
-use crate::mend::{Asked, FetchRequest, Treatment, Verdict};
+use crate::mend::{Asked, FetchRequest, Readers, Treatment, Verdict};
 use crate::wire::api::ApiKey;
 use crate::wire::codec::entry;
 use crate::wire::frame::{self, PREFIX};
@@ -55,6 +55,10 @@ impl Head {
 impl Core {
     /// Moves responses on as far as the bytes in `pump` allow.
     pub fn responses(&mut self, pump: &mut Pump) -> Result<Wait, End> {
+        let idle = matches!(self.response, ResponseState::Head) && pump.window.undecided().is_empty();
+        if idle && !self.queue.front().is_some_and(Entry::is_local) {
+            return Ok(Wait::Bytes);
+        }
         loop {
             let wait = match &mut self.response {
                 ResponseState::Head => self.response_head(pump)?,
@@ -100,7 +104,12 @@ impl Core {
 
     fn response_head(&mut self, pump: &mut Pump) -> Result<Option<Wait>, End> {
         while self.queue.front().is_some_and(|e| e.is_local()) {
+            if !pump.takes_more() {
+                // The client reads first.
+                return Ok(Some(Wait::Held));
+            }
             if let Some(Kind::Local(answer)) = self.queue.pop_front().map(|e| e.kind) {
+                self.made_here = self.made_here.saturating_sub(answer.len());
                 pump.insert(&answer);
             }
         }
@@ -133,7 +142,7 @@ impl Core {
         let body = match head::response_body(bytes, total, api, version) {
             Ok(body) => body,
             Err(HeadError::Incomplete(n)) if n <= 4 * WINDOW => {
-                pump.window.reach(n);
+                pump.window.reach(n.next_multiple_of(WINDOW).min(total));
                 return Ok(Some(Wait::Bytes));
             }
             Err(_) => {
@@ -148,6 +157,9 @@ impl Core {
         let first = entry.answered.is_none();
         entry.answered = Some(entry.answered.unwrap_or(now));
         let (sent, arrived) = (entry.sent, entry.arrived);
+        if matches!(entry.kind, Kind::Login) {
+            return self.login_response(pump, head);
+        }
         let injected = match entry.kind {
             Kind::Injected { mender, token, abandoned, .. } => Some((mender, token, abandoned)),
             _ => None,
@@ -157,7 +169,7 @@ impl Core {
         }
         if first {
             self.login.answered(api);
-            let metrics = self.api(api);
+            let metrics = self.env.metrics.api(api);
             metrics.upstream_latency.observe(now.saturating_duration_since(sent).as_secs_f64());
             metrics.added_latency.observe(sent.saturating_duration_since(arrived).as_secs_f64());
         }
@@ -313,10 +325,11 @@ impl Core {
         self.offsets_response(head, frame);
         self.refresh();
         let around = around!(self);
-        let verdict = self.chain.verdict(&around, |m, cx| m.response(cx, asked, frame, head.body));
+        let verdict = self.chain.verdict(&around, Readers::ALL, |m, cx| m.response(cx, asked, frame, head.body));
         self.apply_effects();
         if let (Verdict::Hold(until), false) = (&verdict, expired) {
             self.response_hold = Some(self.response_hold.map_or(*until, |h| h.min(*until)));
+            self.sooner = true;
             return Ok(Some(Wait::Held));
         }
         match verdict {
@@ -366,6 +379,13 @@ impl Core {
         let Some((front, back)) = layout::metadata_parts(head.version) else {
             return Err(head.unreadable("no layout"));
         };
+        // Not walked over again for each byte that comes: a broker may send it in the smallest pieces.
+        if let Some(wait) = self.reserve(pump, self.front, head.api)? {
+            return Ok(Some(wait));
+        }
+        if pump.window.undecided().len() < self.front {
+            return Ok(Some(Wait::Bytes));
+        }
         let mut found = Addresses::new(head.api, head.version);
         let bytes = pump.window.undecided_mut();
         let at = match walk::front(front, bytes, head.body, head.total, &mut found).map_err(|e| head.unreadable(e))? {
@@ -373,9 +393,11 @@ impl Core {
             Err(need) => {
                 // Grow in steps: the length of this section is not known before its end.
                 let need = need.max((bytes.len() + 1).next_multiple_of(WINDOW)).min(head.total);
+                self.front = need;
                 return Ok(Some(self.reserve(pump, need, head.api)?.unwrap_or(Wait::Bytes)));
             }
         };
+        self.front = 0;
         if let Some(cluster_id) = &found.cluster_id {
             self.learn_cluster(cluster_id);
         }

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use crate::upstream::sasl::Session;
+
 /// How far the way out has been taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -19,6 +21,10 @@ pub enum Phase {
 
 /// What a connection is told besides its bytes, and gives back.
 pub struct Ways {
+    /// When the client was accepted, or would have been if its broker had been dialled at once.
+    pub accepted: Instant,
+    /// Where kmend has logged in upstream.
+    pub session: Option<Session>,
     pub phase: watch::Receiver<Phase>,
     /// The client's place within the limits: dropped when the client goes, which may be before the
     /// broker's side is closed.

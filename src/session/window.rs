@@ -14,7 +14,7 @@ use std::cell::RefCell;
 /// Size of a window at rest.
 pub const WINDOW: usize = 16 * 1024;
 
-/// Windows kept for reuse per worker thread.
+/// Windows kept for reuse.
 const POOLED: usize = 32;
 
 thread_local! {
@@ -67,6 +67,11 @@ impl Window {
         self.buf.len()
     }
 
+    /// It holds no memory, and would take some to read into.
+    pub fn is_at_rest(&self) -> bool {
+        self.buf.is_empty()
+    }
+
     /// Makes sure that `n` undecided bytes fit, growing over [`WINDOW`] if they must.
     pub fn reach(&mut self, n: usize) {
         if self.buf.is_empty() {
@@ -78,6 +83,8 @@ impl Window {
         self.compact();
         let wanted = self.ready + n;
         if wanted > self.buf.len() {
+            // No more than is counted.
+            self.buf.reserve_exact(wanted - self.buf.len());
             self.buf.resize(wanted, 0);
         }
     }

@@ -2,5 +2,6 @@
 //!
 //! Each module registers its own metrics through [`metrics`]; nobody else names them.
 
+pub mod floods;
 pub mod logs;
 pub mod metrics;

@@ -15,6 +15,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// A broker that vanished without a word is found out within two minutes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEPALIVE_TRIES: u32 = 4;
 
 /// The first connection that comes about; the caller bounds the time.
 pub(super) async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
@@ -54,6 +55,7 @@ pub(super) async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    let keepalive = keepalive.with_retries(KEEPALIVE_TRIES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 

@@ -1,4 +1,4 @@
-//! Making connections: names, TCP, TLS, in one bounded time.
+//! Making connections: names, TCP, TLS, kmend's own login, in one bounded time.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,20 +11,27 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect;
 use super::error::{DialError, Step, UpstreamError};
+use super::own::{Own, OwnError};
 use super::resolve::{Resolver, lock};
-use super::tls::{self, Tls};
-use super::transport::Transport;
+use super::sasl::{Account, LoginError, Session};
 use crate::config::Config;
 use crate::config::units::HostPort;
+use crate::tls::{self, Transport};
 
 /// How long a host that cost somebody time is refused without trying.
 const MEMORY: Duration = Duration::from_secs(1);
+
+/// The same for one that refused kmend's login: many clients must not lock its account.
+const LOGIN_MEMORY: Duration = Duration::from_secs(3);
 
 /// A failure that came at once costs nothing to try again, and a broker may be back any moment:
 /// only slower ones are remembered.
 const SLOW: Duration = Duration::from_millis(200);
 
 const MOST_FAILURES: usize = 1024;
+
+/// What a broker says before a login is short.
+const LONGEST_ANSWER: usize = 64 * 1024;
 
 /// Makes upstream connections. One for the process.
 #[derive(Debug)]
@@ -36,23 +43,32 @@ pub struct Dialer {
     turn: AtomicUsize,
 }
 
+/// A connection that can be used.
 #[derive(Debug)]
+pub struct Connected {
+    pub transport: Transport,
+    /// Where kmend has logged in.
+    pub session: Option<Session>,
+}
+
+#[derive(Debug, Clone)]
 struct Settings {
-    tls: Option<Tls>,
+    tls: Option<Arc<tls::Client>>,
+    account: Option<Arc<Account>>,
     connect_timeout: Duration,
 }
 
 #[derive(Debug)]
 struct Failure {
-    at: Instant,
+    until: Instant,
     reason: String,
 }
 
 impl Settings {
     fn new(config: &Config) -> Result<Self, UpstreamError> {
-        let tls = &config.upstream.tls;
         Ok(Self {
-            tls: tls.enabled.then(|| Tls::new(tls)).transpose()?,
+            tls: tls::Client::new(&config.upstream.tls)?.map(Arc::new),
+            account: Account::new(&config.upstream.sasl)?.map(Arc::new),
             connect_timeout: config.upstream.connect_timeout.0,
         })
     }
@@ -77,22 +93,34 @@ impl Dialer {
         Ok(())
     }
 
+    /// Puts other certificates in the place of those that were read before, for connections from now on.
+    pub fn replace_tls(&self, tls: Option<Arc<tls::Client>>) {
+        self.settings.rcu(|old| Settings { tls: tls.clone(), ..Settings::clone(old) });
+        lock(&self.failures).clear();
+    }
+
+    /// What new connections are made with; `None`: plaintext.
+    pub fn tls(&self) -> Option<Arc<tls::Client>> {
+        self.settings.load().tls.clone()
+    }
+
     /// A connection to this address.
-    pub async fn dial(&self, address: &HostPort) -> Result<Transport, DialError> {
+    pub async fn dial(&self, address: &HostPort) -> Result<Connected, DialError> {
         self.refuse_recent(address)?;
         let start = Instant::now();
         let result = self.attempt(address, start).await;
-        if let Err(error) = &result
-            && start.elapsed() >= SLOW
-        {
-            self.remember(address, super::chain(error));
+        if let Err(error) = &result {
+            let is_login = matches!(error, DialError::Login { .. });
+            if is_login || start.elapsed() >= SLOW {
+                self.remember(address, super::chain(error), if is_login { LOGIN_MEMORY } else { MEMORY });
+            }
         }
         result
     }
 
     /// A connection to one of these, tried in turn; says to which. The error is that of the last
     /// address that was really tried.
-    pub async fn dial_any(&self, addresses: &[HostPort]) -> Result<(Transport, HostPort), DialError> {
+    pub async fn dial_any(&self, addresses: &[HostPort]) -> Result<(Connected, HostPort), DialError> {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut failure = DialError::NoAddress;
         for step in 0..addresses.len() {
@@ -101,7 +129,7 @@ impl Dialer {
                 continue;
             };
             match self.dial(address).await {
-                Ok(transport) => return Ok((transport, address.clone())),
+                Ok(connected) => return Ok((connected, address.clone())),
                 Err(error) => {
                     tracing::debug!(error = super::chain(&error), "an upstream address failed");
                     let tried = !matches!(error, DialError::Recent { .. });
@@ -114,7 +142,7 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn attempt(&self, address: &HostPort, start: Instant) -> Result<Transport, DialError> {
+    async fn attempt(&self, address: &HostPort, start: Instant) -> Result<Connected, DialError> {
         let settings = self.settings.load_full();
         let limit = Limit { address, after: settings.connect_timeout, deadline: start + settings.connect_timeout };
         let resolve = self.resolver.resolve(address);
@@ -126,14 +154,26 @@ impl Dialer {
             .hold(Step::Tcp, connect::connect(&found))
             .await?
             .map_err(|source| DialError::Tcp { address: address.clone(), source })?;
-        let Some(tls) = &settings.tls else {
-            return Ok(Transport::Plain(stream));
+        let transport = match &settings.tls {
+            None => Transport::Plain(stream),
+            Some(tls) => limit
+                .hold(Step::Tls, tls.connect(&address.host, stream))
+                .await?
+                .map_err(|source| DialError::Tls { address: address.clone(), hint: tls::hint(&source), source })?,
         };
-        let stream = limit
-            .hold(Step::Tls, tls.connect(&address.host, stream))
-            .await?
-            .map_err(|source| DialError::Tls { address: address.clone(), hint: tls::hint(&source), source })?;
-        Ok(Transport::Tls(Box::new(stream)))
+        let Some(account) = &settings.account else {
+            return Ok(Connected { transport, session: None });
+        };
+        let mut own = Own::new(transport, LONGEST_ANSWER);
+        let session =
+            limit.hold(Step::Sasl, account.log_in(&mut own, settings.connect_timeout)).await?.map_err(|source| {
+                match source {
+                    // A slow broker has refused nobody.
+                    LoginError::Own(OwnError::Late) => limit.over(Step::Sasl),
+                    source => DialError::Login { address: address.clone(), source },
+                }
+            })?;
+        Ok(Connected { transport: own.into_transport(), session: Some(session) })
     }
 
     fn refuse_recent(&self, address: &HostPort) -> Result<(), DialError> {
@@ -141,20 +181,19 @@ impl Dialer {
         let Some(failure) = failures.get(address) else {
             return Ok(());
         };
-        if failure.at.elapsed() >= MEMORY {
+        if failure.until <= Instant::now() {
             failures.remove(address);
             return Ok(());
         }
         Err(DialError::Recent { address: address.clone(), reason: failure.reason.clone() })
     }
 
-    fn remember(&self, address: &HostPort, reason: String) {
+    fn remember(&self, address: &HostPort, reason: String, memory: Duration) {
         let mut failures = lock(&self.failures);
         if failures.len() >= MOST_FAILURES {
             failures.clear();
         }
-        let at = Instant::now();
-        failures.insert(address.clone(), Failure { at, reason });
+        failures.insert(address.clone(), Failure { until: Instant::now() + memory, reason });
     }
 }
 
@@ -167,11 +206,11 @@ struct Limit<'a> {
 
 impl Limit<'_> {
     async fn hold<F: Future>(&self, step: Step, work: F) -> Result<F::Output, DialError> {
-        timeout_at(self.deadline, work).await.map_err(|_| DialError::Timeout {
-            address: self.address.clone(),
-            step,
-            after: self.after,
-        })
+        timeout_at(self.deadline, work).await.map_err(|_| self.over(step))
+    }
+
+    fn over(&self, step: Step) -> DialError {
+        DialError::Timeout { address: self.address.clone(), step, after: self.after }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::sasl::LoginError;
 use crate::config::units::HostPort;
+use crate::tls::TlsError;
 
 /// A part of making a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,7 @@ pub enum Step {
     Dns,
     Tcp,
     Tls,
+    Sasl,
 }
 
 impl fmt::Display for Step {
@@ -21,6 +23,7 @@ impl fmt::Display for Step {
             Self::Dns => "dns",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Sasl => "login",
         })
     }
 }
@@ -50,6 +53,12 @@ pub enum DialError {
         #[source]
         source: io::Error,
     },
+    #[error("{address}: no login")]
+    Login {
+        address: HostPort,
+        #[source]
+        source: LoginError,
+    },
     #[error("{address}: {step} took longer than upstream.connect_timeout ({after:?})")]
     Timeout { address: HostPort, step: Step, after: Duration },
     /// It failed less than a second ago, and is not tried again yet.
@@ -60,11 +69,24 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// This process, or this system, has no descriptor left: nothing is wrong with the broker.
+    pub fn is_out_of_descriptors(&self) -> bool {
+        // EMFILE, ENFILE, and WSAEMFILE on Windows.
+        let codes = if cfg!(windows) { [10_024, 10_024] } else { [24, 23] };
+        match self {
+            Self::Dns { source, .. } | Self::Tcp { source, .. } => {
+                source.raw_os_error().is_some_and(|code| codes.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
     pub fn address(&self) -> Option<&HostPort> {
         match self {
             Self::Dns { address, .. }
             | Self::Tcp { address, .. }
             | Self::Tls { address, .. }
+            | Self::Login { address, .. }
             | Self::Timeout { address, .. }
             | Self::Recent { address, .. } => Some(address),
             Self::NoAddress => None,
@@ -77,6 +99,7 @@ impl DialError {
             Self::Dns { .. } => Some(Step::Dns),
             Self::Tcp { .. } => Some(Step::Tcp),
             Self::Tls { .. } => Some(Step::Tls),
+            Self::Login { .. } => Some(Step::Sasl),
             Self::Timeout { step, .. } => Some(*step),
             Self::Recent { .. } | Self::NoAddress => None,
         }
@@ -86,34 +109,10 @@ impl DialError {
 /// The upstream settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    #[error("upstream.tls.{key}: {} cannot be read as PEM", path.display())]
-    Pem {
-        key: &'static str,
-        path: PathBuf,
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    #[error("upstream.tls.{key}: {} holds no {wanted}", path.display())]
-    Empty { key: &'static str, path: PathBuf, wanted: &'static str },
-    #[error(
-        "upstream.tls.enabled: no certificate authority to trust: this system has none \
-         (install ca-certificates or set SSL_CERT_FILE) and upstream.tls.ca_file is not set"
-    )]
-    NoRoots,
-    #[error("upstream.tls.ca_file: {} holds a certificate that cannot be used", path.display())]
-    Root {
-        path: PathBuf,
-        #[source]
-        source: rustls::Error,
-    },
-    #[error("upstream.tls.cert_file and upstream.tls.key_file: they cannot be used together")]
-    ClientCert(#[source] rustls::Error),
-    #[error("upstream.tls: set both cert_file and key_file, or none")]
-    HalfClientCert,
-    #[error("upstream.tls.server_name: `{0}` is not a host name")]
-    ServerName(String),
-    #[error("upstream.tls: no TLS version in common with this build")]
-    Versions(#[source] rustls::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("upstream.sasl.{key}: missing")]
+    Login { key: &'static str },
 }
 
 /// An error with its sources in one line.

@@ -1,16 +1,14 @@
-//! Upstream connections: name resolution, TCP, TLS.
+//! Upstream connections: name resolution, TCP, TLS, and kmend's own login where it has one.
 //!
-//! [`Dialer`] makes a [`Transport`]. It speaks no Kafka: what goes over the connection is the
-//! session's business.
+//! [`Dialer`] makes a [`Transport`](crate::tls::Transport); what goes over it then is the session's business.
+//! [`own`] asks brokers on connections that have no client.
 
 mod connect;
 mod dial;
 mod error;
+pub mod own;
 mod resolve;
-mod tls;
-mod transport;
+pub mod sasl;
 
-pub use dial::Dialer;
+pub use dial::{Connected, Dialer};
 pub use error::{DialError, Step, UpstreamError, chain};
-pub use tls::looks_like_tls;
-pub use transport::Transport;

@@ -11,6 +11,8 @@ mod at_once;
 use thiserror::Error;
 
 use super::varint::{self, Uvarint};
+#[cfg(test)]
+pub use at_once::FRONTS;
 pub use at_once::{front, whole};
 
 /// Names a field to its visitor; [`Mark::NONE`] means that nobody looks.
@@ -21,7 +23,7 @@ impl Mark {
     pub const NONE: Mark = Mark(0);
 }
 
-/// One step of a layout.
+/// One step of a layout. What nests stands flat behind what opens it: a walk is a counter and no recursion.
 #[derive(Debug)]
 pub enum Op {
     /// Neighbouring fields of fixed size, as one unit of `len` bytes.
@@ -30,12 +32,30 @@ pub enum Op {
     Str { mark: Mark, compact: bool },
     /// BYTES, RECORDS or their compact forms: the length and the first `peek` bytes are shown.
     Blob { mark: Mark, compact: bool, peek: usize },
-    /// ARRAY or COMPACT_ARRAY; no element is shorter than `min` bytes.
-    Array { mark: Mark, compact: bool, min: usize, body: Vec<Op> },
-    /// A struct behind an int8 that is negative for null. Its visitor hears of an array of one.
-    Nullable { mark: Mark, body: Vec<Op> },
+    /// ARRAY or COMPACT_ARRAY; no element is shorter than `min` bytes. An element's fields are the next `body` steps; an
+    /// [`End`](Op::End) follows them.
+    Array { mark: Mark, compact: bool, min: usize, body: usize },
+    /// A struct behind an int8 that is negative for null, in `body` steps and an [`End`](Op::End). Its visitor hears of an
+    /// array of one.
+    Nullable { mark: Mark, body: usize },
     /// Tagged fields; contents are skipped.
     Tags { mark: Mark },
+    /// An element of `body` steps is over.
+    End { mark: Mark, body: usize },
+}
+
+/// The fields of one level, each with the steps of what is in it.
+pub fn fields(ops: &[Op]) -> impl Iterator<Item = (&Op, &[Op])> {
+    let mut rest = ops;
+    std::iter::from_fn(move || {
+        let (op, behind) = rest.split_first()?;
+        let (inside, over) = match op {
+            Op::Array { body, .. } | Op::Nullable { body, .. } => (*body, body + 1),
+            _ => (0, 0),
+        };
+        rest = behind.get(over..)?;
+        Some((op, behind.get(..inside)?))
+    })
 }
 
 /// What becomes of a tag's or an array's bytes.
@@ -95,20 +115,15 @@ pub struct Progress {
 /// Longest STRING that Kafka writes.
 const MAX_STRING: usize = i16::MAX as usize;
 /// Arrays nest at most four deep in the messages that have layouts.
-const DEPTH: usize = 7;
-
-#[derive(Debug, Clone, Copy)]
-struct Level {
-    ops: &'static [Op],
-    pc: usize,
-    /// Elements still to come after this one.
-    left: usize,
-    mark: Mark,
-}
+const DEPTH: usize = 6;
 
 #[derive(Debug, Clone)]
 pub struct Walker {
-    levels: [Level; DEPTH],
+    ops: &'static [Op],
+    /// The step that is next.
+    pc: usize,
+    /// Of each open array the elements still to come after this one.
+    after: [usize; DEPTH],
     depth: usize,
     /// Tags still to come in the section that is being read.
     tags: Option<u32>,
@@ -116,7 +131,6 @@ pub struct Walker {
     blank: bool,
     at: usize,
     end: usize,
-    done: bool,
 }
 
 enum Unit {
@@ -128,8 +142,8 @@ enum Unit {
 impl Walker {
     /// A walk over the body that starts at `body` of a frame of `end` bytes.
     pub fn new(layout: &'static [Op], body: usize, end: usize) -> Walker {
-        let level = Level { ops: layout, pc: 0, left: 0, mark: Mark::NONE };
-        Walker { levels: [level; DEPTH], depth: 1, tags: None, skip: 0, blank: false, at: body, end, done: false }
+        let (skip, at) = (0, body);
+        Walker { ops: layout, pc: 0, after: [0; DEPTH], depth: 0, tags: None, skip, blank: false, at, end }
     }
 
     /// Bytes that flow past before the next decision; the caller may move them without a look,
@@ -172,17 +186,14 @@ impl Walker {
                 }
                 self.blank = false;
             }
-            if self.done {
+            let (Some(op), Some(rest)) = (self.ops.get(self.pc), buf.get_mut(pos..)) else {
                 return if self.at == self.end {
                     Ok(Progress { consumed: pos, need: None })
                 } else {
                     Err(WalkError::Trailing(self.at))
                 };
-            }
-            let Some(rest) = buf.get_mut(pos..) else {
-                return Err(WalkError::Short(self.at));
             };
-            match self.unit(rest, visitor)? {
+            match self.unit(op, rest, visitor)? {
                 Unit::Took(n) => {
                     self.at += n;
                     pos += n;
@@ -204,27 +215,10 @@ impl Walker {
         self.end.saturating_sub(self.at)
     }
 
-    fn unit<V: Visitor + ?Sized>(&mut self, buf: &mut [u8], v: &mut V) -> Result<Unit, WalkError> {
-        let Some(level) = self.depth.checked_sub(1).and_then(|d| self.levels.get_mut(d)) else {
-            self.done = true;
-            return Ok(Unit::Took(0));
-        };
-        let Some(op) = level.ops.get(level.pc) else {
-            let mark = level.mark;
-            if level.left > 0 {
-                level.left -= 1;
-                level.pc = 0;
-            } else {
-                self.depth -= 1;
-            }
-            if mark != Mark::NONE {
-                v.element_end(mark);
-            }
-            return Ok(Unit::Took(0));
-        };
+    fn unit<V: Visitor + ?Sized>(&mut self, op: &'static Op, buf: &mut [u8], v: &mut V) -> Result<Unit, WalkError> {
         match op {
             Op::Fixed { mark: Mark::NONE, len } => {
-                self.next();
+                self.pc += 1;
                 self.pass(0, *len)
             }
             Op::Fixed { mark, len } => {
@@ -232,12 +226,12 @@ impl Walker {
                     return Ok(Unit::Need(*len));
                 };
                 v.fixed(*mark, self.at, bytes);
-                self.next();
+                self.pc += 1;
                 Ok(Unit::Took(*len))
             }
             Op::Str { mark, compact } => self.string(buf, *mark, *compact, v),
             Op::Blob { mark, compact, peek } => self.blob(buf, *mark, *compact, *peek, v),
-            Op::Array { mark, compact, min, body } => self.array(buf, *mark, *compact, *min, body, v),
+            Op::Array { mark, compact, min, body } => self.array(buf, *mark, *compact, *min, *body, v),
             Op::Nullable { mark, body } => {
                 let Some(presence) = buf.first() else {
                     return Ok(Unit::Need(1));
@@ -246,26 +240,38 @@ impl Walker {
                 if *mark != Mark::NONE {
                     v.array(*mark, self.at, count);
                 }
-                self.next();
-                if count.is_some() {
-                    self.push(Level { ops: body, pc: 0, left: 0, mark: *mark })?;
-                }
+                self.open(count.unwrap_or(0), *body)?;
                 Ok(Unit::Took(1))
             }
             Op::Tags { mark } => self.tags(buf, *mark, v),
+            Op::End { mark, body } => {
+                match self.depth.checked_sub(1).and_then(|d| self.after.get_mut(d)) {
+                    Some(after) if *after > 0 => {
+                        *after -= 1;
+                        self.pc -= body;
+                    }
+                    _ => {
+                        self.depth = self.depth.saturating_sub(1);
+                        self.pc += 1;
+                    }
+                }
+                if *mark != Mark::NONE {
+                    v.element_end(*mark);
+                }
+                Ok(Unit::Took(0))
+            }
         }
     }
 
-    fn next(&mut self) {
-        if let Some(level) = self.depth.checked_sub(1).and_then(|d| self.levels.get_mut(d)) {
-            level.pc += 1;
-        }
-    }
-
-    fn push(&mut self, level: Level) -> Result<(), WalkError> {
-        let slot = self.levels.get_mut(self.depth).ok_or(WalkError::Length(self.at))?;
-        *slot = level;
+    /// Goes on with the first of so many elements, or behind them.
+    fn open(&mut self, elements: usize, body: usize) -> Result<(), WalkError> {
+        let Some(after) = elements.checked_sub(1) else {
+            self.pc += body + 2;
+            return Ok(());
+        };
+        *self.after.get_mut(self.depth).ok_or(WalkError::Length(self.at))? = after;
         self.depth += 1;
+        self.pc += 1;
         Ok(())
     }
 
@@ -325,14 +331,14 @@ impl Walker {
             return Err(WalkError::Length(self.at));
         }
         if mark == Mark::NONE {
-            self.next();
+            self.pc += 1;
             return self.pass(n, size);
         }
         let Some(bytes) = buf.get(n..n + size) else {
             return Ok(Unit::Need(n + size));
         };
         v.string(mark, self.at, len.map(|_| bytes));
-        self.next();
+        self.pc += 1;
         Ok(Unit::Took(n + size))
     }
 
@@ -359,7 +365,7 @@ impl Walker {
             };
             v.blob(mark, self.at, len, length, rest);
         }
-        self.next();
+        self.pc += 1;
         self.pass(n, size)
     }
 
@@ -369,7 +375,7 @@ impl Walker {
         mark: Mark,
         compact: bool,
         min: usize,
-        body: &'static [Op],
+        body: usize,
         v: &mut V,
     ) -> Result<Unit, WalkError> {
         let (count, n) = match self.length(buf, compact, false)? {
@@ -393,15 +399,14 @@ impl Walker {
         } else if mark != Mark::NONE {
             v.array(mark, self.at, count);
         }
-        self.next();
-        match body {
-            [Op::Fixed { mark: Mark::NONE, len }] => self.pass(n, elements * len),
-            _ if elements == 0 => Ok(Unit::Took(n)),
-            _ => {
-                self.push(Level { ops: body, pc: 0, left: elements - 1, mark })?;
-                Ok(Unit::Took(n))
-            }
+        if body == 1
+            && let Some(Op::Fixed { mark: Mark::NONE, len }) = self.ops.get(self.pc + 1)
+        {
+            self.pc += body + 2;
+            return self.pass(n, elements * len);
         }
+        self.open(elements, body)?;
+        Ok(Unit::Took(n))
     }
 
     /// Turns everything from here to the end of the frame into an empty array and one unknown tag.
@@ -419,7 +424,7 @@ impl Walker {
         if let Some(number) = head.get_mut(3..) {
             varint::write_padded(number, size as u32);
         }
-        self.depth = 0;
+        self.pc = self.ops.len();
         self.blank = size > 0;
         self.skip = size;
         Ok(Unit::Took(3 + k))
@@ -440,9 +445,9 @@ impl Walker {
                 return Err(WalkError::Length(self.at));
             }
             if count == 0 {
-                self.next()
+                self.pc += 1;
             } else {
-                self.tags = Some(count)
+                self.tags = Some(count);
             }
             return Ok(Unit::Took(n));
         };
@@ -467,7 +472,7 @@ impl Walker {
         }
         self.tags = (left > 1).then(|| left - 1);
         if left == 1 {
-            self.next();
+            self.pc += 1;
         }
         self.pass(a + b, size)
     }

@@ -28,11 +28,10 @@ mod switched_off;
 mod team;
 mod watch;
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use harness::{ClusterSpec, Kafka, Kmend, ports};
-use relay::Relay;
+use harness::Kmend;
+use relay::behind;
 use serde_json::{Value, json};
 
 /// How long a partition may stay unfetched in these tests.
@@ -41,25 +40,6 @@ pub const AFTER: Duration = Duration::from_secs(4);
 pub const SLACK: Duration = Duration::from_secs(5);
 /// For everything that is not measured: two cores, and JVMs that start.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A broker that is reached through a relay only.
-pub struct Behind {
-    pub kafka: Kafka,
-    pub relay: Relay,
-    /// The broker's address as clients and kmend learn it.
-    pub upstream: Vec<String>,
-}
-
-/// One for all tests; they tell their clients apart by their ids.
-pub fn behind() -> &'static Behind {
-    static SHARED: OnceLock<Behind> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let port = ports::free();
-        let kafka = Kafka::start(ClusterSpec { advertise: Some(port), ..ClusterSpec::default() });
-        let relay = Relay::start(port, kafka.port(1));
-        Behind { kafka, relay, upstream: vec![format!("127.0.0.1:{port}")] }
-    })
-}
 
 /// kmend before that broker. `section` is merged into that of the mender under test.
 pub fn kmend(section: Value) -> Kmend {

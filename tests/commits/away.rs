@@ -78,7 +78,10 @@ impl Pending {
     pub fn acknowledged(&self, offset: i64) {
         let told = |c: &Client| c.committed(&self.topic, 0) == Some(offset);
         self.app.wait(&format!("a commit of {offset}"), PATIENCE, told);
-        assert_eq!(self.app.errors(), Vec::<String>::new(), "{}", self.app.story());
+        // A broker that was killed cannot be reached, through kmend neither: franz-go may say so.
+        let mut errors = self.app.errors();
+        errors.retain(|e| !e.contains("unable to dial"));
+        assert_eq!(errors, Vec::<String>::new(), "{}", self.app.story());
     }
 
     pub fn at_broker(&self) -> i64 {

@@ -15,6 +15,7 @@ mod faststream;
 mod kip848;
 mod mended;
 mod rate;
+#[allow(dead_code)] // the other tests' part of it
 mod relay;
 mod restarts;
 mod runs;
@@ -24,30 +25,9 @@ mod three;
 mod transactions;
 mod write_behind;
 
-use std::sync::OnceLock;
-
-use harness::{ClusterSpec, Kafka, Kmend, ports};
-use relay::Relay;
+use harness::Kmend;
+use relay::behind;
 use serde_json::{Value, json};
-
-/// A broker that is reached through a relay only.
-pub struct Behind {
-    pub kafka: Kafka,
-    pub relay: Relay,
-    /// The broker's address as clients and kmend learn it.
-    pub upstream: Vec<String>,
-}
-
-/// One for all tests; they tell their clients apart by their ids.
-pub fn behind() -> &'static Behind {
-    static SHARED: OnceLock<Behind> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let port = ports::free();
-        let kafka = Kafka::start(ClusterSpec { advertise: Some(port), ..ClusterSpec::default() });
-        let relay = Relay::start(port, kafka.port(1));
-        Behind { kafka, relay, upstream: vec![format!("127.0.0.1:{port}")] }
-    })
-}
 
 /// kmend before that broker, with this section for the mender under test.
 pub fn kmend(upstream: &[String], section: Value) -> Kmend {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -18,13 +18,32 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
-use crate::harness::eventually;
+use crate::harness::{ClusterSpec, Kafka, eventually, ports};
 
 pub const OFFSET_COMMIT: i16 = 8;
 pub const JOIN_GROUP: i16 = 11;
 pub const HEARTBEAT: i16 = 12;
 pub const TXN_OFFSET_COMMIT: i16 = 28;
 const API_VERSIONS: i16 = 18;
+
+/// A broker that is reached through a relay only.
+pub struct Behind {
+    pub kafka: Kafka,
+    pub relay: Relay,
+    /// The broker's address as clients and kmend learn it.
+    pub upstream: Vec<String>,
+}
+
+/// One for all tests; they tell their clients apart by their ids.
+pub fn behind() -> &'static Behind {
+    static SHARED: OnceLock<Behind> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let port = ports::free();
+        let kafka = Kafka::start(ClusterSpec { advertise: Some(port), ..ClusterSpec::default() });
+        let relay = Relay::start(port, kafka.port(1));
+        Behind { kafka, relay, upstream: vec![format!("127.0.0.1:{port}")] }
+    })
+}
 
 /// One request of a client, with the error codes that its answer bore (empty: none yet, or not one of interest).
 #[derive(Debug, Clone)]

@@ -46,11 +46,11 @@ pub struct Outcome {
     pub story: String,
 }
 
-/// Runs a case directly on the broker.
-pub fn direct(kafka: &Kafka, client: &str, reset: &str, scenario: Scenario) -> Outcome {
+/// Runs a case directly on the broker. `patience`: for an app that dies, as long as that may take; else it is waited for in vain.
+pub fn direct(kafka: &Kafka, client: &str, reset: &str, scenario: Scenario, patience: Duration) -> Outcome {
     let _slot = slot();
     let topic = unique(&format!("direct-{client}"));
-    run(kafka, &kafka.servers(), &topic, client, reset, scenario, Duration::from_secs(6))
+    run(kafka, &kafka.servers(), &topic, client, reset, scenario, patience)
 }
 
 /// Runs a case through kmend and checks everything that the design promises.

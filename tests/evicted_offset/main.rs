@@ -100,11 +100,14 @@ mod older_broker {
 
 /// Each repair is first shown to be needed: the same client directly on the broker.
 mod direct {
+    use std::time::Duration;
+
     use crate::case::Verdict::{self, Died, Skipped, Stuck};
     use crate::scenario::Scenario::{self, Committed, Paused, Running};
 
     fn shows(client: &str, reset: &str, scenario: Scenario, expected: Verdict) {
-        let outcome = crate::case::direct(crate::kafka(), client, reset, scenario);
+        let patience = Duration::from_secs(if expected == Died { 30 } else { 6 });
+        let outcome = crate::case::direct(crate::kafka(), client, reset, scenario, patience);
         assert_eq!(outcome.verdict, expected, "{outcome:#?}");
         println!(
             "{client} {reset} {scenario:?}: {expected:?}, {}/{} missed, {} errors, first: {:?}",

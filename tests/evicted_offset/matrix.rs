@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::panic::catch_unwind;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::case::{self, CLIENTS, resets};
 use crate::harness::setup::{pinned, root};
@@ -45,7 +46,7 @@ fn matrix() {
                     let Some((client, reset, scenario)) = cell else {
                         break;
                     };
-                    let direct = || case::direct(kafka(), client, reset, scenario);
+                    let direct = || case::direct(kafka(), client, reset, scenario, Duration::from_secs(6));
                     let direct = if whole { cell_text(direct) } else { "not run".to_owned() };
                     let mended = cell_text(|| case::mended(kafka(), client, reset, scenario));
                     println!("{client} {reset} {scenario:?}: directly {direct}; through kmend {mended}");

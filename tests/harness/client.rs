@@ -86,6 +86,16 @@ pub struct Client {
     seen: Arc<Mutex<Vec<(Instant, Event)>>>,
 }
 
+/// What gives a client SIGINT as a terminal has it. A shell lets what it starts in the background ignore that signal, all
+/// below inherit it, and a JVM keeps to it: Ctrl+C would never reach the app.
+fn own_signals() -> &'static [&'static str] {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored =
+        status.lines().find_map(|l| l.strip_prefix("SigIgn:")).map(|mask| u64::from_str_radix(mask.trim(), 16));
+    let is_ignored = matches!(ignored, Some(Ok(mask)) if mask & (1 << (Signal::INT.as_raw() - 1)) != 0);
+    if is_ignored { &["env", "--default-signal=INT"] } else { &[] }
+}
+
 impl Client {
     /// Starts an app; does not wait for it.
     pub fn start(name: &str, opts: Opts) -> Client {
@@ -98,7 +108,7 @@ impl Client {
             return Client::start_in("java", opts.with("PROTOCOL", "consumer"), prefix);
         }
         let own = command(name);
-        let mut all = prefix.iter().map(|s| (*s).to_owned()).chain(own);
+        let mut all = own_signals().iter().chain(prefix).map(|s| (*s).to_owned()).chain(own);
         let mut command = Command::new(all.next().expect("a command"));
         command.args(all);
         for (key, value) in &opts.0 {

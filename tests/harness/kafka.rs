@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::admin::Admin;
 use super::reaper::{Guarded, remove_at_end};
+use super::secured::{self, Authority, Way, scram_users};
 use super::wait::{eventually, wait_for};
 use super::{ports, setup};
 
@@ -27,6 +28,9 @@ pub struct ClusterSpec {
     pub advertise: Option<u16>,
     /// Node n is in `rack-<n>`, and consumers may read from the replica in theirs.
     pub racks: bool,
+    /// Besides, there is a listener for each [`Way`], and only who is allowed to may do anything there. The others are
+    /// as they are without; who comes in by them may do everything.
+    pub secured: bool,
     /// Lines for server.properties.
     pub extra: Vec<String>,
 }
@@ -40,6 +44,7 @@ impl Default for ClusterSpec {
             host: "127.0.0.1",
             advertise: None,
             racks: false,
+            secured: false,
             extra: Vec::new(),
         }
     }
@@ -55,6 +60,8 @@ struct Node {
     client: u16,
     /// The listener for brokers among themselves and for [`Admin`]: never with SASL.
     inner: u16,
+    /// One for each [`Way`], where there are such.
+    secured: Vec<u16>,
     /// None: a broker that was added later and votes for nothing.
     controller: Option<u16>,
     process: Option<Guarded>,
@@ -65,6 +72,7 @@ pub struct Kafka {
     spec: ClusterSpec,
     cluster_id: String,
     dir: tempfile::TempDir,
+    authority: Option<Authority>,
     nodes: Mutex<Vec<Node>>,
 }
 
@@ -78,11 +86,13 @@ impl Kafka {
                 id,
                 client: ports::free(),
                 inner: ports::free(),
+                secured: secured_ports(&spec),
                 controller: Some(ports::free()),
                 process: None,
             })
             .collect();
-        let kafka = Kafka { spec, cluster_id: cluster_id(), dir, nodes: Mutex::new(nodes) };
+        let authority = spec.secured.then(|| Authority::new(&dir.path().join("certificates")));
+        let kafka = Kafka { spec, cluster_id: cluster_id(), dir, authority, nodes: Mutex::new(nodes) };
         let ids: Vec<u32> = (1..=kafka.spec.nodes).collect();
         std::thread::scope(|s| ids.iter().for_each(|id| drop(s.spawn(|| kafka.format(*id)))));
         ids.iter().for_each(|id| kafka.launch(*id));
@@ -118,7 +128,20 @@ impl Kafka {
 
     /// Every port that belongs to a broker, by any listener.
     pub fn all_ports(&self) -> Vec<u16> {
-        self.lock().iter().flat_map(|n| [n.client, n.inner].into_iter().chain(n.controller)).collect()
+        let nodes = self.lock();
+        let of = |n: &Node| [n.client, n.inner].into_iter().chain(n.controller).chain(n.secured.clone()).collect();
+        nodes.iter().flat_map(|n| -> Vec<u16> { of(n) }).collect()
+    }
+
+    /// `host:port` of every broker's listener for one way to log in.
+    pub fn by(&self, way: Way) -> Vec<String> {
+        let at = Way::ALL.iter().position(|w| *w == way).expect("one of all");
+        self.lock().iter().map(|n| format!("{}:{}", self.spec.host, n.secured[at])).collect()
+    }
+
+    /// Who made the certificates of this cluster.
+    pub fn authority(&self) -> &Authority {
+        self.authority.as_ref().expect("a cluster with `secured`")
     }
 
     /// The client port of one node.
@@ -169,7 +192,8 @@ impl Kafka {
         let id = {
             let mut nodes = self.lock();
             let id = nodes.iter().map(|n| n.id).max().unwrap_or(0) + 1;
-            nodes.push(Node { id, client: ports::free(), inner: ports::free(), controller: None, process: None });
+            let (client, inner, secured) = (ports::free(), ports::free(), secured_ports(&self.spec));
+            nodes.push(Node { id, client, inner, secured, controller: None, process: None });
             id
         };
         self.format(id);
@@ -232,6 +256,9 @@ impl Kafka {
     fn format(&self, id: u32) {
         let mut java = self.java(id);
         java.args(["kafka.tools.StorageTool", "format", "-t", &self.cluster_id, "-c"]).arg(self.file(id, "properties"));
+        if self.spec.secured {
+            java.args(scram_users());
+        }
         let out = java.output().expect("java starts");
         assert!(out.status.success(), "format of node {id}: {}", String::from_utf8_lossy(&out.stderr));
     }
@@ -244,6 +271,10 @@ impl Kafka {
         let process = Guarded::spawn(&mut java).expect("java starts");
         self.with(id, |n| n.process = Some(process));
     }
+}
+
+fn secured_ports(spec: &ClusterSpec) -> Vec<u16> {
+    if spec.secured { Way::ALL.map(|_| ports::free()).to_vec() } else { Vec::new() }
 }
 
 /// 16 bytes in URL-safe base64, as Kafka wants them.
@@ -283,6 +314,11 @@ fn write_properties(kafka: &Kafka, id: u32) {
     let told = spec.advertise.filter(|_| id == 1).unwrap_or(node.client);
     let told = format!("CLIENT://{host}:{told},INNER://{host}:{}", node.inner);
     let own = format!("CLIENT://{host}:{},INNER://{host}:{}", node.client, node.inner);
+    let (more, more_told, more_map, secured) = match &kafka.authority {
+        Some(authority) => secured::listeners(host, &node.secured, authority),
+        None => Default::default(),
+    };
+    let (own, told) = (own + &more, told + &more_told);
     let copies = spec.nodes.min(3);
     let (roles, listeners) = match node.controller {
         Some(port) => ("broker,controller", format!("{own},CONTROLLER://{host}:{port}")),
@@ -294,7 +330,7 @@ node.id={id}
 controller.quorum.voters={voters}
 listeners={listeners}
 advertised.listeners={told}
-listener.security.protocol.map=CLIENT:{outside},INNER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=CLIENT:{outside},INNER:PLAINTEXT,CONTROLLER:PLAINTEXT{more_map}
 inter.broker.listener.name=INNER
 controller.listener.names=CONTROLLER
 log.dirs={dir}/data-{id}
@@ -320,6 +356,7 @@ max.incremental.fetch.session.cache.slots=10000
         voters = voters.join(","),
         dir = kafka.dir.path().display(),
     );
+    text.push_str(&secured);
     if spec.sasl {
         text.push_str(&format!(
             "sasl.enabled.mechanisms=PLAIN\nlistener.name.client.plain.sasl.jaas.config=\

@@ -155,6 +155,11 @@ impl Kmend {
         got.unwrap_or_else(|| panic!("no {path}; kmend's log:\n{}", self.log_text()))
     }
 
+    /// A page of the admin server, where there is one.
+    pub fn try_get(&self, path: &str) -> Option<String> {
+        http_get(&self.admin, path).map(|(_, body)| body)
+    }
+
     /// The log lines with that message.
     pub fn said(&self, message: &str) -> Vec<Value> {
         let parsed = |line: &String| serde_json::from_str::<Value>(line).ok();
@@ -179,6 +184,16 @@ impl Kmend {
         (kib("VmRSS"), kib("VmHWM"))
     }
 
+    /// The process, or what stands before it (`start_in`).
+    pub fn pid(&self) -> u32 {
+        self.process().as_ref().map(Guarded::pid).expect("kmend runs")
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&self) -> bool {
+        self.process().as_mut().is_some_and(|p| p.ended().is_none())
+    }
+
     /// The state folder.
     pub fn state(&self) -> PathBuf {
         self.dir.path().join("state")
@@ -195,7 +210,7 @@ impl Kmend {
         self.log.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    fn log_text(&self) -> String {
+    pub fn log_text(&self) -> String {
         let log = self.log();
         log[log.len().saturating_sub(60)..].join("\n")
     }

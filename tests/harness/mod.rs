@@ -12,6 +12,7 @@ pub mod kmend;
 pub mod metrics;
 pub mod ports;
 pub mod reaper;
+pub mod secured;
 pub mod setup;
 pub mod tap;
 pub mod together;
@@ -21,8 +22,9 @@ pub use admin::Admin;
 pub use client::{ALL as ALL_CLIENTS, Client, Opts};
 pub use kafka::{ClusterSpec, Kafka};
 pub use kmend::Kmend;
+pub use secured::Way;
 pub use together::{Together, caught, once};
-pub use wait::{eventually, slot, wait_for};
+pub use wait::{Over, eventually, slot, wait_for};
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,5 +1,6 @@
 //! Waiting by condition, and the limit on how many cases run at once.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,15 @@ pub fn within<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> O
             return None;
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Tells the threads that wait for it that it is over, also where a test fails: a scope would wait for them without end.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

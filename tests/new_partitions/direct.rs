@@ -47,10 +47,16 @@ fn run() {
     }
 }
 
-/// The one run, begun by whoever wants it first.
+/// The one run, begun by whoever wants it first. The half with promises has the machine before it: both have every
+/// client, and side by side each takes the other's cores.
 pub fn outcome() {
     static DONE: OnceLock<Result<(), String>> = OnceLock::new();
-    crate::once(&DONE, run);
+    crate::once(&DONE, || {
+        if crate::is_all() {
+            let _ = crate::harness::caught(crate::rows);
+        }
+        run();
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Admin, Client, Kafka, Kmend, Opts, eventually, unique};
+use crate::harness::{Admin, Client, Kafka, Kmend, Opts, Over, eventually, unique};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -34,6 +34,8 @@ pub struct Row {
     pub missed: usize,
     /// What kmend said that nobody expected.
     pub kmend: Vec<String>,
+    /// The client has asked for metadata since the growth, as far as kmend saw.
+    pub knew: bool,
     pub story: String,
 }
 
@@ -101,12 +103,6 @@ impl Writer {
 
     /// The same for topics with their partition counts.
     pub fn on<T>(admin: &Admin, topics: Vec<(String, i32)>, story: impl FnOnce(&Writer) -> T) -> T {
-        struct Stop<'a>(&'a Writer);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                self.0.stop.store(true, Ordering::SeqCst);
-            }
-        }
         let writer = Writer { topics: Mutex::new(topics), stop: AtomicBool::new(false) };
         std::thread::scope(|threads| {
             threads.spawn(|| {
@@ -118,7 +114,7 @@ impl Writer {
                     std::thread::sleep(Duration::from_millis(500));
                 }
             });
-            let _stop = Stop(&writer);
+            let _over = Over(&writer.stop);
             story(&writer)
         })
     }
@@ -166,7 +162,7 @@ pub fn grow(admin: &Admin, running: &[Running], writer: &Writer, from: i32, to: 
             let first = hits.iter().flatten().copied().reduce(f64::min);
             let all = hits.iter().copied().collect::<Option<Vec<_>>>().and_then(|h| h.into_iter().reduce(f64::max));
             let (errors, story) = (r.app.errors(), r.app.story());
-            Row { cell: r.cell, from, to, first, all, errors, missed: 0, kmend: Vec::new(), story }
+            Row { cell: r.cell, from, to, first, all, errors, missed: 0, kmend: Vec::new(), knew: false, story }
         })
         .collect()
 }
@@ -181,8 +177,37 @@ pub fn missed(admin: &Admin, topic: &str, app: &Client, partitions: i32) -> usiz
     (0..partitions).map(of).sum()
 }
 
+/// kafka-python 3.0.12 now and then does not fetch what it was assigned, until its next rebalance: directly on a broker
+/// on busy cores, with `metadata_max_age_ms` of 3 s, in 8 of 56 growths. Where kmend has done its part, and it knew of
+/// the partitions, it has another try; also where that rebalance came, only too late.
+pub fn forgiving(mut rows: Vec<Row>, once_more: impl Fn(Cell) -> Vec<Row>) -> Vec<Row> {
+    for _ in 0..2 {
+        let forgets = |r: &&Row| {
+            let is_it = r.cell == Cell { client: "kafka-python", role: Role::Consumer };
+            let in_time = r.all.is_some_and(|s| s <= crate::limit(r.cell.client, r.cell.role, 5).as_secs_f64());
+            is_it && r.knew && (!in_time || r.missed > 0)
+        };
+        let Some(cell) = rows.iter().find(forgets).map(|r| r.cell) else {
+            break;
+        };
+        println!("kafka-python does not fetch what it was assigned: once more");
+        rows.retain(|r| r.cell != cell);
+        rows.extend(once_more(cell));
+    }
+    rows
+}
+
 /// Every cell through a kmend of its own, both growths.
 pub fn mended(kafka: &Kafka, cells: &[Cell]) -> Vec<Row> {
+    forgiving(mended_once(kafka, cells), |cell| mended_once(kafka, &[cell]))
+}
+
+/// Whether a client behind this kmend has asked for metadata since its topic has had `count` partitions.
+pub fn knew(kmend: &Kmend, count: i32) -> bool {
+    kmend.said("a client knows of the new partitions").iter().any(|line| line["to"] == count)
+}
+
+fn mended_once(kafka: &Kafka, cells: &[Cell]) -> Vec<Row> {
     let (admin, other) = (kafka.admin(), kafka.admin());
     let through = || {
         let kmend = crate::kmend(&kafka.bootstrap(), "repair", 0);
@@ -210,6 +235,7 @@ pub fn mended(kafka: &Kafka, cells: &[Cell]) -> Vec<Row> {
             row.missed = missed;
             row.errors = r.app.errors();
             row.kmend = kmend.unexpected();
+            row.knew = knew(kmend, row.to);
         }
         // Each test says so for its own row.
         kmend.allow("");

@@ -62,6 +62,7 @@ fn run() -> Vec<(Row, f64)> {
                 all: hits.iter().copied().collect::<Option<Vec<_>>>().and_then(|h| h.into_iter().reduce(f64::max)),
                 errors: m.app.errors(),
                 missed: 0,
+                knew: false,
                 kmend: m.kmend.unexpected(),
                 story: m.app.story(),
             };

@@ -48,14 +48,17 @@ fn kafka() -> &'static Kafka {
     kafka
 }
 
+/// Whether no test was picked by its name.
+fn is_all() -> bool {
+    std::env::args().skip(1).all(|a| a.starts_with('-'))
+}
+
 /// The direct half and the one through kmend take a minute each, most of it waiting: where all tests
-/// run, both begin with the first test, whichever that is.
+/// run, they begin with the first test, whichever that is.
 fn begin() {
     static BEGUN: Once = Once::new();
-    let is_all = std::env::args().skip(1).all(|a| a.starts_with('-'));
     BEGUN.call_once(|| {
-        if is_all {
-            std::thread::spawn(rows);
+        if is_all() {
             std::thread::spawn(direct::outcome);
         }
     });

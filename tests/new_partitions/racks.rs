@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::growth::missed;
 use crate::harness::tap::{Tap, tapped};
-use crate::harness::{Admin, Client, ClusterSpec, Kafka, Opts, eventually, slot, unique};
+use crate::harness::{Admin, Client, ClusterSpec, Kafka, Opts, Over, eventually, slot, unique};
 
 const FETCH: i16 = 1;
 const PARTITIONS: i32 = 4;
@@ -48,13 +48,7 @@ fn java_reads_on_in_its_rack() {
     let app = Client::start("java", opts.with("PROPS", format!("client.rack=rack-{near}")));
     let (stop, count) = (AtomicBool::new(false), AtomicI32::new(1));
     std::thread::scope(|threads| {
-        struct Stop<'a>(&'a AtomicBool);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let _stop = Stop(&stop);
+        let _over = Over(&stop);
         threads.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
                 for p in 0..count.load(Ordering::SeqCst) {

@@ -51,6 +51,7 @@ fn run() -> Vec<Row> {
                 all: hits.iter().copied().collect::<Option<Vec<_>>>().and_then(|h| h.into_iter().reduce(f64::max)),
                 errors: app.errors(),
                 missed: 0,
+                knew: false,
                 kmend: kmend.unexpected(),
                 story: app.story(),
             }

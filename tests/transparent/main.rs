@@ -9,6 +9,7 @@ mod harness;
 mod tapped;
 
 mod compare;
+mod seeds;
 
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -91,6 +92,8 @@ fn is_transparent(mode: &str) {
     let streamed =
         at_client.iter().flat_map(Connection::exchanges).filter(|e| e.api == FETCH && e.response.len() > WINDOW);
     assert!(streamed.count() >= ALL.len(), "too few answers to Fetch are larger than a window");
+    // What the broker said, before anybody changed it.
+    seeds::write(&at_broker);
     compare::no_address_leaks(&at_client, tapped::BROKER);
     let frames = compare::same(&at_client, &at_broker);
     println!("{mode}: {} connections, {frames} answers in {:?}", at_client.len(), began.elapsed());

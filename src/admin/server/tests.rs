@@ -1,8 +1,5 @@
 //! Over real sockets, with requests by hand.
 
-use std::net::SocketAddr;
-use std::time::Instant;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -229,4 +226,21 @@ async fn one_connection_serves_many_requests_until_the_end() {
     // The idle connection is closed too.
     let rest = tokio::time::timeout(Duration::from_secs(2), stream.read(&mut [0; 16])).await;
     assert_eq!(rest.unwrap().unwrap(), 0);
+}
+
+/// Connections that say nothing, or their request a byte at a time, keep nobody out.
+#[tokio::test]
+async fn all_places_taken_blinds_nobody() {
+    let server = server().await;
+    let mut idle = Vec::new();
+    for _ in 0..MOST_CONNECTIONS + 8 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /metr").await.unwrap();
+        idle.push(stream);
+    }
+    let asked = tokio::time::timeout(Duration::from_secs(5), server.get("/livez")).await;
+    assert!(asked.expect("at once").starts_with("HTTP/1.1 200"));
+    // Those that came first made room.
+    let end = tokio::time::timeout(Duration::from_secs(5), idle[0].read(&mut [0; 1])).await;
+    assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
 }

@@ -8,10 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::reader::{Garbled, Reader};
 use crate::config::units::HostPort;
-use crate::upstream::{DialError, Dialer, Transport, looks_like_tls};
+use crate::tls::{Transport, looks_like_tls};
+use crate::upstream::{DialError, Dialer};
 
 const API_VERSIONS: i16 = 18;
 const METADATA: i16 = 3;
+const SASL_HANDSHAKE: i16 = 17;
+/// No mechanism: a broker refuses it, and names those that it knows.
+const NO_MECHANISM: [u8; 3] = [0, 1, b'?'];
 const CLIENT_ID: &str = "kmend-check";
 
 /// Far more than either answer needs without topics.
@@ -57,7 +61,7 @@ pub(super) struct Probe {
 
 impl Probe {
     pub(super) async fn connect(dialer: &Dialer, address: &HostPort, limit: Duration) -> Result<Self, ProbeError> {
-        let transport = dialer.dial(address).await?;
+        let transport = dialer.dial(address).await?.transport;
         let mut probe = Self { transport, limit, apis: 0, correlation: 0 };
         let answer = probe.ask(API_VERSIONS, 0, &[]).await?;
         let mut reader = Reader::new(&answer);
@@ -93,6 +97,15 @@ impl Probe {
         }
         brokers.sort_by_key(|broker| broker.id);
         Ok(brokers)
+    }
+
+    /// The mechanisms of this listener. The broker hangs up behind its answer.
+    pub(super) async fn mechanisms(&mut self) -> Result<Vec<String>, ProbeError> {
+        let answer = self.ask(SASL_HANDSHAKE, 1, &NO_MECHANISM).await?;
+        let mut reader = Reader::new(&answer);
+        let _refused = reader.i16()?;
+        let count = reader.count(2)?;
+        (0..count).map(|_| Ok(reader.text()?)).collect()
     }
 
     /// Sends a request and reads its answer, without the head.

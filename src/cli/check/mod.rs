@@ -3,6 +3,8 @@
 mod kafka;
 mod reader;
 
+use std::time::Duration;
+
 use tokio::runtime;
 
 use self::kafka::{Broker, ProbeError};
@@ -10,6 +12,7 @@ use super::out::Out;
 use super::{Failed, UNAVAILABLE};
 use crate::config::units::HostPort;
 use crate::config::{Config, ConfigError};
+use crate::tls;
 use crate::upstream::{Dialer, chain};
 
 /// One line of the table.
@@ -21,15 +24,16 @@ struct Row {
 }
 
 pub(super) fn run(config: &Config, connect: bool, out: &mut Out) -> Result<(), Failed> {
+    // Certificates that cannot be used are the configuration's fault.
+    let dialer = Dialer::new(config).map_err(|error| wrong(&error, out))?;
+    let server = tls::Server::new(&config.listen.tls).map_err(|error| wrong(&error, out))?;
+    for note in tls::notes(config, dialer.tls().as_deref(), server.as_ref()) {
+        out.note(&note);
+    }
     if !connect {
         out.line("the configuration is valid");
         return Ok(());
     }
-    // Certificates that cannot be used are the configuration's fault.
-    let dialer = Dialer::new(config).map_err(|error| {
-        out.error(&chain(&error));
-        ConfigError::EXIT_CODE
-    })?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         out.error(&format!("the runtime cannot start: {error}"));
         UNAVAILABLE
@@ -43,6 +47,11 @@ pub(super) fn run(config: &Config, connect: bool, out: &mut Out) -> Result<(), F
     }
     out.error("the cluster cannot be reached as it should");
     Err(UNAVAILABLE)
+}
+
+fn wrong(error: &dyn std::error::Error, out: &mut Out) -> Failed {
+    out.error(&chain(error));
+    ConfigError::EXIT_CODE
 }
 
 async fn probe_all(config: &Config, dialer: &Dialer) -> Vec<Row> {
@@ -62,12 +71,14 @@ async fn probe_all(config: &Config, dialer: &Dialer) -> Vec<Row> {
             match probe.brokers().await {
                 Ok(list) => brokers = Some(list),
                 // Not a failure: most clusters want a login first, and the clients bring theirs.
-                Err(ProbeError::HungUp) => rows.push(Row {
-                    what: "metadata".to_owned(),
-                    address: address.to_string(),
-                    good: true,
-                    said: "not without a login: the brokers behind were not tried".to_owned(),
-                }),
+                Err(ProbeError::HungUp) => {
+                    rows.push(good(
+                        "metadata",
+                        address,
+                        "not without a login: the brokers behind were not tried".to_owned(),
+                    ));
+                    rows.extend(mechanisms(dialer, address, limit).await);
+                }
                 Err(error) => rows.push(failed("metadata", address, &error)),
             }
         }
@@ -80,6 +91,19 @@ async fn probe_all(config: &Config, dialer: &Dialer) -> Vec<Row> {
         });
     }
     rows
+}
+
+/// By which mechanisms clients may log in.
+async fn mechanisms(dialer: &Dialer, address: &HostPort, limit: Duration) -> Option<Row> {
+    let mut probe = kafka::Probe::connect(dialer, address, limit).await.ok()?;
+    let known = probe.mechanisms().await.ok().filter(|known| !known.is_empty())?;
+    // A client asks its KDC for a ticket to the host that it dials, which is kmend.
+    let kerberos = if known.iter().any(|m| m == "GSSAPI") {
+        "; GSSAPI works through kmend only where clients dial the brokers' own names (docs/sasl.md)"
+    } else {
+        ""
+    };
+    Some(good("login", address, format!("{}{kerberos}", known.join(", "))))
 }
 
 fn good(what: &str, address: &HostPort, said: String) -> Row {

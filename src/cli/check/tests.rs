@@ -10,6 +10,8 @@ use super::*;
 enum Manner {
     Open,
     WantsLogin,
+    /// The same, and says how.
+    Kerberos,
     SpeaksTls,
     Rubbish,
 }
@@ -46,7 +48,8 @@ async fn serve(mut stream: TcpStream, manner: Manner, own: HostPort) {
             (_, 18) => {
                 body.extend([0, 0, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
             }
-            (Manner::WantsLogin, _) => return,
+            (Manner::Kerberos, 17) => body.extend(b"\0\x21\0\0\0\x02\0\x05PLAIN\0\x06GSSAPI"),
+            (Manner::WantsLogin | Manner::Kerberos, _) => return,
             _ => {
                 body.extend(1_i32.to_be_bytes());
                 body.extend(7_i32.to_be_bytes());
@@ -87,6 +90,15 @@ async fn a_login_is_not_a_failure() {
         "ok      bootstrap  ADDRESS  1 APIs at ADDRESS\n\
          ok      metadata   ADDRESS  not without a login: the brokers behind were not tried\n"
     );
+}
+
+#[tokio::test]
+async fn the_ways_to_log_in_are_told() {
+    let address = broker(Manner::Kerberos).await;
+    assert!(rows(&address).await.ends_with(
+        "ok      login      ADDRESS  PLAIN, GSSAPI; GSSAPI works through kmend only where clients dial the brokers' own \
+         names (docs/sasl.md)\n"
+    ));
 }
 
 #[tokio::test]

@@ -123,7 +123,26 @@ pub(super) fn notes(config: &Config) -> Vec<String> {
     if config.admin.expose == Expose::All && !config.admin.address.is_loopback() {
         notes.push(format!("admin.expose: all on {}: whoever reaches it sees the whole status", config.admin.address));
     }
+    notes.extend(config.listen.address.iter().find(|a| !a.is_loopback()).and_then(|a| open_to_others(config, a)));
     notes
+}
+
+/// What a listener means that is not only for this host.
+fn open_to_others(config: &Config, address: &HostPort) -> Option<String> {
+    let tls = &config.listen.tls;
+    let told_apart = tls.enabled && tls.client_ca_file.is_some();
+    if config.upstream.sasl.mechanism.is_some() && !told_apart {
+        return Some(format!(
+            "listen.address {address} is not loopback, and kmend logs in upstream (upstream.sasl): whoever reaches it \
+             acts as kmend's user; let in only clients with a certificate (listen.tls.client_ca_file), or listen on loopback"
+        ));
+    }
+    (!tls.enabled).then(|| {
+        format!(
+            "listen.address {address} is not loopback, and listen.tls is off: who reaches it uses the brokers through \
+             kmend, and who sees the network reads what passes, passwords of SASL/PLAIN too"
+        )
+    })
 }
 
 /// Whether two addresses are the same socket of this host, as far as their texts say.
@@ -149,6 +168,26 @@ fn meets(listen: &HostPort, other: &HostPort) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_else_may_come_in_is_said() {
+        use crate::config::sasl::SaslMechanism;
+        let mut config = Config::default();
+        let said = |config: &Config| notes(config).join("\n");
+        assert_eq!(said(&config), "");
+        config.listen.address = vec!["127.0.0.1:9092".parse().unwrap(), "0.0.0.0:9093".parse().unwrap()];
+        assert!(said(&config).starts_with("listen.address 0.0.0.0:9093 is not loopback, and listen.tls is off"));
+        config.listen.tls.enabled = true;
+        assert_eq!(said(&config), "");
+        config.upstream.sasl.mechanism = Some(SaslMechanism::Plain);
+        assert!(said(&config).contains("acts as kmend's user"));
+        config.listen.tls.client_ca_file = Some("ca.pem".into());
+        assert_eq!(said(&config), "");
+        config.listen.tls.enabled = false;
+        assert!(said(&config).contains("acts as kmend's user"));
+        config.listen.address.pop();
+        assert_eq!(said(&config), "");
+    }
 
     #[test]
     fn the_same_socket_has_many_names() {

@@ -2,7 +2,7 @@
 
 mod addresses;
 mod files;
-mod later;
+mod sasl;
 mod values;
 
 use super::error::Problem;
@@ -30,15 +30,15 @@ pub(super) fn problems(config: &Config, provenance: &Provenance) -> Vec<Problem>
     let mut findings = Findings { provenance, problems: Vec::new() };
     addresses::check(config, &mut findings);
     files::check(config, &mut findings);
-    later::check(config, &mut findings);
+    sasl::check(config, &mut findings);
     values::check(config, &mut findings);
     findings.problems
 }
 
 /// What is allowed and should be known.
 pub(super) fn notes(config: &Config) -> Vec<String> {
-    let mut notes = later::notes(config);
-    notes.extend(addresses::notes(config));
+    let mut notes = addresses::notes(config);
     notes.extend(files::notes(config));
+    notes.extend(sasl::notes(config));
     notes
 }

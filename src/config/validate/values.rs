@@ -24,9 +24,10 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
 
 fn durations(config: &Config, findings: &mut Findings<'_>) {
     let menders = &config.menders;
-    let durations: [(&str, Duration); 8] = [
+    let durations: [(&str, Duration); 9] = [
         ("upstream.connect_timeout", config.upstream.connect_timeout),
         ("limits.handshake_timeout", config.limits.handshake_timeout),
+        ("limits.progress_timeout", config.limits.progress_timeout),
         ("limits.idle_timeout", config.limits.idle_timeout),
         ("menders.partition_discovery.interval", menders.partition_discovery.interval),
         ("menders.commit_buffer.max_age", menders.commit_buffer.max_age),
@@ -72,23 +73,16 @@ fn limits(config: &Config, findings: &mut Findings<'_>) {
 }
 
 fn patterns(config: &Config, findings: &mut Findings<'_>) {
-    let menders = &config.menders;
-    let reset = &menders.offset_reset;
-    check_patterns(findings, "offset_reset", "topics", reset.topics.keys());
-    check_patterns(findings, "offset_reset", "groups", reset.groups.keys());
-    check_patterns(findings, "offset_reset", "clients", reset.clients.keys());
-    let discovery = &menders.partition_discovery;
-    check_patterns(findings, "partition_discovery", "topics", discovery.topics.keys());
-    check_patterns(findings, "partition_discovery", "groups", discovery.groups.keys());
-    check_patterns(findings, "partition_discovery", "clients", discovery.clients.keys());
-    let buffer = &menders.commit_buffer;
-    check_patterns(findings, "commit_buffer", "topics", buffer.topics.keys());
-    check_patterns(findings, "commit_buffer", "groups", buffer.groups.keys());
-    check_patterns(findings, "commit_buffer", "clients", buffer.clients.keys());
-    let watchdog = &menders.assignment_watchdog;
-    check_patterns(findings, "assignment_watchdog", "topics", watchdog.topics.keys());
-    check_patterns(findings, "assignment_watchdog", "groups", watchdog.groups.keys());
-    check_patterns(findings, "assignment_watchdog", "clients", watchdog.clients.keys());
+    // The keys of maps with different values.
+    macro_rules! check {
+        ($($mender:ident),+) => {$({
+            let rules = &config.menders.$mender;
+            check_patterns(findings, stringify!($mender), "topics", rules.topics.keys());
+            check_patterns(findings, stringify!($mender), "groups", rules.groups.keys());
+            check_patterns(findings, stringify!($mender), "clients", rules.clients.keys());
+        })+};
+    }
+    check!(offset_reset, partition_discovery, commit_buffer, assignment_watchdog);
 }
 
 fn check_patterns<'a>(

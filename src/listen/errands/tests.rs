@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::listen::prime;
 use crate::mend::{ConnMender, Errand, Interest, Interests, Mender};
 use crate::routing::{Open, Routing, Settings};
-use crate::session::core::Env;
+use crate::session::env::Env;
 use crate::session::limits::{Budget, Limits};
 use crate::session::metrics::SessionMetrics;
 use crate::upstream::Dialer;
@@ -202,6 +202,7 @@ fn house(wants: &Arc<Wants>, bootstrap: Vec<HostPort>, phase: Phase) -> House {
         max_whole_frame: 1 << 20,
         handshake_timeout: IN_TIME,
         idle_timeout: IN_TIME,
+        progress_timeout: IN_TIME,
         memory: Budget::new(1 << 20),
     };
     let env = Env {
@@ -214,7 +215,7 @@ fn house(wants: &Arc<Wants>, bootstrap: Vec<HostPort>, phase: Phase) -> House {
     };
     let (phase, phases) = watch::channel(phase);
     let dialer = Dialer::new(&Config::default()).unwrap();
-    let shared = Arc::new(Shared::new(Arc::new(env), routing, dialer, bootstrap, 10, phases));
+    let shared = Arc::new(Shared::new(Arc::new(env), routing, dialer, None, bootstrap, 10, phases));
     House { shared, opened, phase }
 }
 

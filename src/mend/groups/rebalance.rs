@@ -136,15 +136,14 @@ impl Watch {
     /// The group chose this assignor. Connect and Streams have others of their own.
     fn chose(&mut self, member: &Member) {
         let joined = &member.joined;
-        let is_of_consumers = member.kind == GroupKind::Classic && *joined.protocol_type == *"consumer";
-        if !is_of_consumers || joined.protocol.is_empty() || *joined.protocol == *"stream" {
+        if member.kind != GroupKind::Classic || !joined.is_of_consumers() || joined.protocol.is_empty() {
             return;
         }
         if self.shown > Some(joined.generation) {
             return;
         }
         self.shown = Some(joined.generation);
-        if joined.protocol.contains("cooperative") {
+        if joined.is_cooperative() {
             self.has_switched |= self.assignor == Some(Assignor::Eager);
             self.assignor = Some(Assignor::Cooperative);
         } else {

@@ -198,7 +198,7 @@ impl State {
     }
 
     /// Members, their assigned partitions, links.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn size(&self) -> (usize, usize, usize) {
         let members: usize = self.groups.values().map(HashMap::len).sum();
         assert_eq!((members, self.links.len()), (self.order.len(), self.link_order.len()));

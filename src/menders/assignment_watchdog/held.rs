@@ -80,11 +80,6 @@ pub struct Said {
     pub gave_up: bool,
 }
 
-/// The name of an assignor that leaves members what they have (KIP-429).
-pub fn is_cooperative(protocol: &str) -> bool {
-    protocol.contains("cooperative")
-}
-
 /// What a member is assigned, by name. Ids that nobody has explained yet are left out.
 pub fn places(assignment: &Assignment, catalog: &Catalog) -> Vec<Place> {
     let named = assignment.by_name.iter().map(|(topic, partitions)| (topic.clone(), partitions));
@@ -111,7 +106,7 @@ impl Tracked {
         Tracked {
             client: member.client.clone(),
             generation: member.joined.generation,
-            cooperative: is_cooperative(&member.joined.protocol),
+            cooperative: member.joined.is_cooperative(),
             since: member.since,
             assignment: assignment.clone(),
             held: held.collect(),
@@ -150,7 +145,7 @@ impl Tracked {
             self.generation = member.joined.generation;
             return;
         }
-        let was_cooperative = std::mem::replace(&mut self.cooperative, is_cooperative(&member.joined.protocol));
+        let was_cooperative = std::mem::replace(&mut self.cooperative, member.joined.is_cooperative());
         let before = std::mem::take(&mut self.held);
         for place in places(assignment, catalog) {
             let claims = claims(member, &place, catalog);

@@ -89,8 +89,7 @@ pub fn is_franz_go(conn: &Conn) -> bool {
 
 /// Plain consumers only: others are assigned something else (rule M5).
 fn is_consumer(member: &Member) -> bool {
-    member.kind == GroupKind::Consumer
-        || (*member.joined.protocol_type == *"consumer" && *member.joined.protocol != *"stream")
+    member.kind == GroupKind::Consumer || member.joined.is_of_consumers()
 }
 
 impl Watch {

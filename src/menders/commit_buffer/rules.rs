@@ -78,6 +78,6 @@ pub fn is_consumer(member: &Member, vouched: bool) -> bool {
     match member.kind {
         GroupKind::Consumer => true,
         GroupKind::Classic if member.joined.protocol_type.is_empty() => vouched,
-        GroupKind::Classic => *member.joined.protocol_type == *"consumer" && *member.joined.protocol != *"stream",
+        GroupKind::Classic => member.joined.is_of_consumers(),
     }
 }

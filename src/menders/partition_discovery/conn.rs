@@ -1,7 +1,7 @@
 //! One connection: what passes on it is told to its client's state, and what that wants done is
 //! done here. Polls: `poll.rs`; producers: `producer.rs`; consumers: `consumer.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,8 +68,8 @@ pub struct OnConnection {
     stamp: u64,
     pub(super) open: Vec<Open>,
     pub(super) habits: Option<&'static Habits>,
-    /// Topics of this connection, and when their use was told last.
-    told: [HashMap<u32, Instant>; 2],
+    /// When the use of each topic was told last, by the topic's number.
+    told: [Vec<Option<Instant>>; 2],
     told_at: Option<Instant>,
     pub(super) fetched: Option<Instant>,
     active: bool,
@@ -101,7 +101,7 @@ impl OnConnection {
             stamp: 0,
             open: Vec::new(),
             habits: None,
-            told: [HashMap::new(), HashMap::new()],
+            told: [Vec::new(), Vec::new()],
             told_at: None,
             fetched: None,
             active: false,
@@ -163,7 +163,7 @@ impl OnConnection {
             growth.consumers.give_back(cx.conn.number, how);
         }
         // Its link was taken for gone.
-        self.told.iter_mut().for_each(HashMap::clear);
+        self.told.iter_mut().for_each(Vec::clear);
         client.changed();
     }
 
@@ -208,14 +208,20 @@ impl OnConnection {
         let Some(told) = self.told.get_mut(role as usize) else {
             return;
         };
-        if told.get(&topic.number).is_some_and(|at| cx.now.saturating_duration_since(*at) < TELL) {
+        let number = topic.number as usize;
+        if told.get(number).copied().flatten().is_some_and(|at| cx.now.saturating_duration_since(at) < TELL) {
             return;
         }
         let name = topic.name.clone().or_else(|| topic.id.and_then(|id| cx.shared.catalog.name(&id)));
         let Some(name) = name else {
             return;
         };
-        told.insert(topic.number, cx.now);
+        if told.len() <= number {
+            told.resize(number + 1, None);
+        }
+        if let Some(slot) = told.get_mut(number) {
+            *slot = Some(cx.now);
+        }
         if crate::mend::modes::is_exempt(&name, &cx.conn.client_id) {
             return;
         }

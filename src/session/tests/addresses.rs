@@ -9,6 +9,7 @@ use crate::session::window::WINDOW;
 use crate::wire::api::ApiKey;
 use crate::wire::codec::local;
 use crate::wire::layout;
+use crate::wire::walk::FRONTS;
 
 /// Sends a response of this taste through and compares it with what should come out.
 fn rewritten(cuts: Cuts, api: ApiKey, version: i16, taste: Taste, seed: u64) -> usize {
@@ -52,6 +53,15 @@ fn addresses_are_rewritten_wherever_they_stand() {
             }
         }
     });
+}
+
+#[test]
+fn a_broker_that_sends_byte_by_byte_costs_no_walk_for_each() {
+    let before = FRONTS.get();
+    let taste = Taste { nodes: 600, ..Taste::default() };
+    let size = rewritten(Cuts::Bytes, ApiKey::METADATA, 9, taste, 5);
+    let walks = FRONTS.get() - before;
+    assert!(size > WINDOW && walks <= 2 + size / WINDOW, "{walks} walks over {size} bytes");
 }
 
 #[test]

@@ -154,7 +154,7 @@ async fn a_connection_that_is_dropped_leaves_nothing_behind() {
 fn placed() -> (Ways, watch::Sender<Phase>, Arc<()>) {
     let (sender, phase) = watch::channel(Phase::Running);
     let place = Arc::new(());
-    (Ways { phase, place: Box::new(place.clone()) }, sender, place)
+    (Ways { accepted: Instant::now(), session: None, phase, place: Box::new(place.clone()) }, sender, place)
 }
 
 struct Leaving {

@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::mend::directory::Directory;
 use crate::mend::{Conn, Interests, Mender, Shared};
-use crate::session::core::{Core, Env, Wait};
+use crate::session::core::{Core, Wait};
 use crate::session::end::End;
+use crate::session::env::Env;
 use crate::session::limits::{Budget, Limits};
 use crate::session::metrics::SessionMetrics;
 use crate::session::pump::Pump;
@@ -29,6 +30,18 @@ use crate::wire::codec::local;
 pub const HOST: &str = "kmend.local";
 pub const PORT: u16 = 19_000;
 pub const CLIENT_ID: &[u8] = b"app";
+/// Whatever the view of groups, and of how far they are, learns from. Recorded fuzz inputs count on the order.
+pub const GROUP_APIS: [ApiKey; 9] = [
+    ApiKey::JOIN_GROUP,
+    ApiKey::SYNC_GROUP,
+    ApiKey::HEARTBEAT,
+    ApiKey::OFFSET_COMMIT,
+    ApiKey::LEAVE_GROUP,
+    ApiKey::CONSUMER_GROUP_HEARTBEAT,
+    ApiKey::OFFSET_FETCH,
+    ApiKey::LIST_OFFSETS,
+    ApiKey::OFFSET_FOR_LEADER_EPOCH,
+];
 
 /// Where bytes are cut on their way in.
 #[derive(Debug, Clone)]
@@ -100,6 +113,7 @@ pub fn limits(memory: u64) -> Limits {
         max_whole_frame: 4 << 20,
         handshake_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(600),
+        progress_timeout: Duration::from_secs(120),
         memory: Budget::new(memory),
     }
 }
@@ -122,7 +136,7 @@ impl World {
         World::of(menders, registry, limits, directory, Arc::default())
     }
 
-    fn of(
+    pub fn of(
         menders: Vec<Arc<dyn Mender>>,
         registry: Registry,
         limits: Limits,
@@ -132,7 +146,7 @@ impl World {
         let directory = Arc::new(directory);
         let env = Env {
             limits: ArcSwap::from_pointee(limits),
-            interests: ArcSwap::from_pointee(Interests::fold(menders.iter().flat_map(|m| m.interests()))),
+            interests: ArcSwap::from_pointee(Interests::fold(menders.iter().map(|m| m.interests()))),
             menders,
             shared,
             directory: directory.clone(),
@@ -156,9 +170,10 @@ impl World {
     pub fn connect_at(&self, cuts: Cuts, number: u64, node: Option<i32>, now: Instant) -> Rig {
         let (mailbox, messages) = mpsc::channel(64);
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let core = Core::new(self.env.clone(), Conn::new(number, local, node), local, mailbox, now);
         Rig {
-            core: Core::new(self.env.clone(), Conn::new(number, local, node), local, mailbox, now),
-            pumps: [Pump::default(), Pump::default()],
+            pumps: [core.pump(), core.pump()],
+            core,
             pending: Default::default(),
             out: Default::default(),
             waits: [Wait::Bytes; 2],
@@ -276,6 +291,13 @@ impl Rig {
 
     /// Moves everything as far as it goes.
     pub fn settle(&mut self) {
+        self.rounds();
+        let (queued, _) = self.core.weight();
+        self.pumps[REQUESTS].settle(queued);
+        self.pumps[RESPONSES].settle(0);
+    }
+
+    fn rounds(&mut self) {
         while self.end.is_none() && self.lingers != Some(None) {
             self.core.begin(self.now);
             let mut moved = false;
@@ -366,7 +388,7 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 
 /// No way out, and no place to give back.
 pub fn ways() -> Ways {
-    Ways { phase: watch::channel(Phase::Running).1, place: Box::new(()) }
+    Ways { accepted: Instant::now(), session: None, phase: watch::channel(Phase::Running).1, place: Box::new(()) }
 }
 
 /// A connection on which a request has been answered: kmend may speak on it.

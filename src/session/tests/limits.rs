@@ -79,8 +79,11 @@ fn what_was_reserved_is_given_back_with_the_connection() {
     let world = world(64 << 20, 4 << 20, &script);
     let mut rig = world.connect(Cuts::Whole);
     let frame = request(WATCHED, 2, 1, &[0; 1 << 20]);
+    // It grows with what comes, not with what was declared.
     rig.client(&frame[..WINDOW]);
-    assert_eq!(world.held(), frame.len() as u64);
+    assert_eq!(world.held(), 2 * WINDOW as u64);
+    rig.client(&frame[WINDOW..600_000]);
+    assert_eq!(world.held(), 1 << 20);
     drop(rig);
     assert_eq!(world.held(), 0);
 }
@@ -94,4 +97,35 @@ fn a_window_shrinks_again_under_a_stream_of_requests() {
     rig.client(&request(WATCHED, 2, 1, &[0; 100_000]));
     rig.broker(&response(WATCHED, 2, 1, &[0; 4]));
     assert_eq!((world.held(), rig.end.is_none()), (0, true));
+}
+
+/// What is begun and not finished is counted, however little it is.
+#[test]
+fn half_a_head_holds_a_window() {
+    let world = World::plain();
+    let mut rig = world.connect(Cuts::Whole);
+    let frame = request(ApiKey::LIST_GROUPS, 0, 1, &[]);
+    rig.client(&frame[..6]);
+    assert_eq!(world.held(), WINDOW as u64);
+    rig.client(&frame[6..]);
+    rig.broker(&response(ApiKey::LIST_GROUPS, 0, 1, &[0; 6])[..5]);
+    assert_eq!(world.held(), WINDOW as u64);
+    rig.broker(&response(ApiKey::LIST_GROUPS, 0, 1, &[0; 6])[5..]);
+    assert_eq!(world.held(), 0);
+}
+
+/// What a commit said is remembered until its answer comes: that is counted.
+#[test]
+fn what_an_answer_is_read_against_is_counted() {
+    let script = Scripted::default();
+    let world = world(64 << 20, 4 << 20, &script);
+    let mut rig = world.connect(Cuts::Whole);
+    // Of a group g, generation 1, member m; partition 0 of topic t.
+    let commit = b"\0\x01g\0\0\0\x01\0\x01m\0\0\0\0\0\0\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\x05\0\0";
+    let commit = request(WATCHED, 2, 1, commit);
+    rig.client(&commit);
+    assert_eq!(rig.at_broker(), commit);
+    assert!(world.held() >= commit.len() as u64, "{}", world.held());
+    rig.broker(&response(WATCHED, 2, 1, &[0; 4]));
+    assert_eq!(world.held(), 0);
 }

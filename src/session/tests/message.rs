@@ -7,7 +7,7 @@ use super::kit::{HOST, PORT};
 use crate::wire::api::ApiKey;
 use crate::wire::layout::{self, Layout, mark};
 use crate::wire::varint;
-use crate::wire::walk::Op;
+use crate::wire::walk::{self, Op};
 
 #[derive(Debug, Default, Clone)]
 pub struct Twin {
@@ -58,12 +58,12 @@ impl<R: Rng> Writer<'_, R> {
     }
 
     fn all(&mut self, ops: &[Op], depth: usize) {
-        for op in ops {
-            self.one(op, depth);
+        for (op, inside) in walk::fields(ops) {
+            self.one(op, inside, depth);
         }
     }
 
-    fn one(&mut self, op: &Op, depth: usize) {
+    fn one(&mut self, op: &Op, inside: &[Op], depth: usize) {
         match op {
             Op::Fixed { mark, .. } if *mark == mark::NODE_ID => {
                 self.nowhere = self.rng.random_range(0..8) == 0;
@@ -109,7 +109,7 @@ impl<R: Rng> Writer<'_, R> {
                 let bytes: Vec<u8> = (0..n).map(|i| i as u8).collect();
                 self.both(&bytes);
             }
-            Op::Array { mark, compact, body, .. } => {
+            Op::Array { mark, compact, .. } => {
                 let most = if *mark == mark::NODES { self.taste.nodes } else { 3 };
                 let n = match (depth, *mark == mark::NODES) {
                     (4.., _) => 0,
@@ -118,7 +118,7 @@ impl<R: Rng> Writer<'_, R> {
                 };
                 self.length(n, *compact);
                 for _ in 0..n {
-                    self.all(body, depth + 1);
+                    self.all(inside, depth + 1);
                 }
             }
             Op::Tags { mark } if *mark == mark::END_TAGS && self.taste.endpoints => {
@@ -131,14 +131,15 @@ impl<R: Rng> Writer<'_, R> {
                     out.extend_from_slice(&content);
                 }
             }
-            Op::Nullable { body, .. } => {
+            Op::Nullable { .. } => {
                 let there = self.rng.random();
                 self.both(if there { &[1] } else { &[0xff] });
                 if there {
-                    self.all(body, depth + 1);
+                    self.all(inside, depth + 1);
                 }
             }
             Op::Tags { .. } => self.both(&[0]),
+            Op::End { .. } => {}
         }
     }
 

@@ -1,6 +1,9 @@
 //! The session without sockets: bytes in, bytes out, in every cut.
 
+pub(crate) use super::kit;
+
 mod addresses;
+mod bulk;
 mod close;
 mod commits;
 mod discovery;
@@ -8,15 +11,16 @@ mod driver;
 mod ends;
 mod gathered;
 mod groups;
-pub(crate) mod kit;
 mod limits;
 mod linger;
 mod login;
 mod menders;
 mod message;
 mod order;
+mod patience;
 mod produce;
 mod quiet;
+mod renewal;
 mod repair;
 
 mod script;

@@ -6,7 +6,7 @@ use crate::session::window::WINDOW;
 use crate::wire::api::ApiKey;
 
 /// A Fetch response, version 11, with one partition of `size` bytes of records.
-fn fetched(size: usize, correlation: i32) -> Vec<u8> {
+pub fn fetched(size: usize, correlation: i32) -> Vec<u8> {
     let mut body = vec![0; 10];
     body.extend_from_slice(&1i32.to_be_bytes());
     body.extend_from_slice(b"\0\x06orders");
@@ -19,7 +19,7 @@ fn fetched(size: usize, correlation: i32) -> Vec<u8> {
     response(ApiKey::FETCH, 11, correlation, &body)
 }
 
-fn fetch(correlation: i32) -> Vec<u8> {
+pub fn fetch(correlation: i32) -> Vec<u8> {
     let body = [
         &[0xff; 4][..],
         &[0; 12],
@@ -34,6 +34,18 @@ fn fetch(correlation: i32) -> Vec<u8> {
     ]
     .concat();
     request(ApiKey::FETCH, 11, correlation, &body)
+}
+
+/// A Produce request, version 3, with one partition of `size` bytes of records.
+pub fn produce(size: usize, correlation: i32) -> Vec<u8> {
+    let body = [
+        &[0xff, 0xff, 0, 1, 0, 0, 0, 9][..],
+        b"\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0",
+        &(size as i32).to_be_bytes(),
+        &(0..size).map(|i| (i / 3) as u8).collect::<Vec<u8>>(),
+    ]
+    .concat();
+    request(ApiKey::PRODUCE, 3, correlation, &body)
 }
 
 fn flows(size: usize, cuts: Cuts, watched: bool) {
@@ -71,14 +83,7 @@ fn smaller_ones_in_every_cut() {
 
 #[test]
 fn a_large_produce_request_flows_too() {
-    let body = [
-        &[0xff, 0xff, 0, 1, 0, 0, 0, 9][..],
-        b"\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0",
-        &(3i32 << 20).to_be_bytes(),
-        &vec![7; 3 << 20],
-    ]
-    .concat();
-    let frame = request(ApiKey::PRODUCE, 3, 1, &body);
+    let frame = produce(3 << 20, 1);
     for cuts in [Cuts::Whole, Cuts::random(1), Cuts::random(2)] {
         let mut rig = World::plain().connect(cuts);
         rig.client(&frame);

@@ -189,6 +189,14 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&length), payload)
 }
 
+/// Any payload in a sound frame.
+#[cfg(any(test, fuzzing))]
+pub(super) fn framed(payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_le_bytes();
+    let crc = checksum(length, payload).to_le_bytes();
+    [&MARK[..], &length, &crc, payload].concat()
+}
+
 /// The payload of the frame that begins here, and what is behind it.
 fn sound_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = bytes.strip_prefix(&MARK)?;

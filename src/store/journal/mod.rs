@@ -43,6 +43,9 @@ mod codec;
 mod core;
 mod disk;
 mod faults;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+pub mod fuzzing;
 mod inspect;
 mod on_disk;
 #[cfg(test)]

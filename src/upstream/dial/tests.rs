@@ -26,7 +26,7 @@ async fn dead() -> HostPort {
 async fn a_plain_connection_carries_bytes() {
     let (listener, address) = listener().await;
     let dialer = dialer(|_| {});
-    let mut transport = dialer.dial(&address).await.unwrap();
+    let mut transport = dialer.dial(&address).await.unwrap().transport;
     assert!(!transport.is_tls());
     assert_eq!(HostPort::from(transport.peer_addr().unwrap()), address);
     let (mut peer, from) = listener.accept().await.unwrap();
@@ -169,12 +169,12 @@ async fn tls_verifies_the_name_that_is_set() {
     let dialer = tls_dialer(&broker, |config| {
         config.upstream.tls.server_name = Some("localhost".to_owned());
     });
-    let mut transport = dialer.dial(&broker.address).await.unwrap();
+    let mut transport = dialer.dial(&broker.address).await.unwrap().transport;
     assert!(transport.is_tls());
     assert_eq!(&echo(&mut transport).await.unwrap(), b"ping");
     let by_name = HostPort::new("localhost", broker.address.port);
     let dialer = tls_dialer(&broker, |_| {});
-    assert!(dialer.dial(&by_name).await.unwrap().is_tls());
+    assert!(dialer.dial(&by_name).await.unwrap().transport.is_tls());
 }
 
 #[tokio::test]
@@ -201,11 +201,11 @@ async fn a_client_certificate_is_shown() {
         config.upstream.tls.cert_file = Some(broker.cert_file.path().into());
         config.upstream.tls.key_file = Some(broker.key_file.path().into());
     });
-    let mut transport = with.dial(&by_name).await.unwrap();
+    let mut transport = with.dial(&by_name).await.unwrap().transport;
     assert_eq!(&echo(&mut transport).await.unwrap(), b"ping");
     // TLS 1.3: the refusal comes with the first read.
     let without = tls_dialer(&broker, |_| {});
-    let mut transport = without.dial(&by_name).await.unwrap();
+    let mut transport = without.dial(&by_name).await.unwrap().transport;
     assert!(echo(&mut transport).await.is_err());
 }
 

@@ -41,7 +41,7 @@ pub enum CodecError {
     NoTopics,
 }
 
-pub(super) fn encode(api: ApiKey, version: i16, message: &impl Encodable) -> Result<Vec<u8>, CodecError> {
+pub(crate) fn encode(api: ApiKey, version: i16, message: &impl Encodable) -> Result<Vec<u8>, CodecError> {
     let mut out = BytesMut::new();
     message.encode(&mut out, version).map_err(|e| CodecError::Encode(api, version, e.to_string()))?;
     Ok(out.to_vec())

@@ -112,7 +112,7 @@ impl<'a> AskedOffset<'a> {
     }
 
     fn timestamp_at(&self) -> usize {
-        self.bytes.len() - 8
+        self.bytes.len().saturating_sub(8)
     }
 
     /// -2 earliest, -1 latest, others see `ListOffsetsRequest.json`.

@@ -1,6 +1,6 @@
 //! Writes layouts down in the order of the fields.
 
-use super::super::walk::{Mark, Op};
+use super::super::walk::{self, Mark, Op};
 
 pub(super) struct Build {
     ops: Vec<Op>,
@@ -45,17 +45,24 @@ impl Build {
     pub fn array(&mut self, mark: Mark, element: impl FnOnce(&mut Build)) -> &mut Self {
         let mut b = Build::new(self.flexible);
         element(&mut b);
-        let body = b.finish();
         // At least one byte an element, or a count could stand for nothing.
-        let min = body.iter().map(least).sum::<usize>().max(1);
-        self.ops.push(Op::Array { mark, compact: self.flexible, min, body });
-        self
+        let min = walk::fields(&b.ops).map(|(op, _)| least(op)).sum::<usize>().max(1);
+        let body = b.ops.len();
+        self.nest(Op::Array { mark, compact: self.flexible, min, body }, b, mark)
     }
 
     pub fn nullable(&mut self, mark: Mark, content: impl FnOnce(&mut Build)) -> &mut Self {
         let mut b = Build::new(self.flexible);
         content(&mut b);
-        self.ops.push(Op::Nullable { mark, body: b.finish() });
+        let body = b.ops.len();
+        self.nest(Op::Nullable { mark, body }, b, mark)
+    }
+
+    fn nest(&mut self, open: Op, inside: Build, mark: Mark) -> &mut Self {
+        let body = inside.ops.len();
+        self.ops.push(open);
+        self.ops.extend(inside.ops);
+        self.ops.push(Op::End { mark, body });
         self
     }
 
@@ -86,5 +93,6 @@ fn least(op: &Op) -> usize {
         Op::Str { compact: false, .. } => 2,
         Op::Blob { compact: false, .. } | Op::Array { compact: false, .. } => 4,
         Op::Str { .. } | Op::Blob { .. } | Op::Array { .. } | Op::Tags { .. } | Op::Nullable { .. } => 1,
+        Op::End { .. } => 0,
     }
 }

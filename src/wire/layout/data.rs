@@ -16,15 +16,11 @@ fn topic(b: &mut Build, v: i16, ids_from: i16) {
     };
 }
 
-pub(super) fn produce_front(b: &mut Build, v: i16) {
+pub(super) fn produce_request(b: &mut Build, v: i16) {
     if v >= 3 {
         b.string(TRANSACTIONAL_ID);
     }
     b.fixed(ACKS, 2);
-}
-
-pub(super) fn produce_request(b: &mut Build, v: i16) {
-    produce_front(b, v);
     b.skip(4);
     b.array(TOPICS, |b| {
         topic(b, v, 13);

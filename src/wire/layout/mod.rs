@@ -205,24 +205,6 @@ pub fn metadata_parts(version: i16) -> Option<(Layout, Layout)> {
     usize::try_from(version).ok().and_then(|v| PARTS.get(v)).copied()
 }
 
-/// A Produce request up to its acks.
-pub fn produce_front(version: i16) -> Layout {
-    static FRONTS: LazyLock<[Layout; 3]> = LazyLock::new(|| {
-        // Without a transactional id, with one, with a compact one.
-        [0, 3, 9].map(|version| -> Layout {
-            let mut b = Build::new(ApiKey::PRODUCE.is_flexible(version));
-            data::produce_front(&mut b, version);
-            Box::leak(b.finish().into_boxed_slice())
-        })
-    });
-    let [oldest, plain, compact] = *FRONTS;
-    match version {
-        ..3 => oldest,
-        3..9 => plain,
-        _ => compact,
-    }
-}
-
 /// Every API and version that has a layout, for tests and fuzzing: `(api, version, is_request)`.
 pub fn all() -> Vec<(ApiKey, i16, bool)> {
     let mut all = Vec::new();

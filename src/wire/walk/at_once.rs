@@ -29,6 +29,8 @@ pub fn front<V: Visitor + ?Sized>(
     end: usize,
     visitor: &mut V,
 ) -> Result<Result<usize, usize>, WalkError> {
+    #[cfg(test)]
+    FRONTS.set(FRONTS.get() + 1);
     let mut walker = Walker::new(layout, body, end);
     let Some(bytes) = frame.get_mut(body..) else {
         return Ok(Err(body));
@@ -39,4 +41,10 @@ pub fn front<V: Visitor + ?Sized>(
         Err(WalkError::Trailing(at)) => Ok(Ok(at)),
         Err(e) => Err(e),
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often a front was walked over.
+    pub static FRONTS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

@@ -4,6 +4,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +18,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 var (
@@ -74,14 +79,45 @@ func listen() {
 }
 
 func common() []kgo.Opt {
-	opts := []kgo.Opt{kgo.SeedBrokers(env("BOOTSTRAP", ""))}
+	// A login that is refused shows only in its log.
+	logger := kgo.BasicLogger(os.Stderr, kgo.LogLevelWarn, nil)
+	opts := []kgo.Opt{kgo.SeedBrokers(env("BOOTSTRAP", "")), kgo.WithLogger(logger)}
 	if id := env("CLIENT_ID", "franz-go"); id != "-" {
 		opts = append(opts, kgo.ClientID(id))
 	}
-	if u := env("USER", ""); u != "" {
-		opts = append(opts, kgo.SASL(plain.Auth{User: u, Pass: env("PASSWORD", "")}.AsMechanism()))
+	if env("USER", "") != "" {
+		opts = append(opts, kgo.SASL(login(env("USER", ""), env("PASSWORD", ""))))
+	}
+	if env("CA", "") != "" {
+		opts = append(opts, kgo.DialTLSConfig(secure()))
 	}
 	return opts
+}
+
+func login(user, password string) sasl.Mechanism {
+	switch env("SASL", "PLAIN") {
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism()
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism()
+	case "OAUTHBEARER":
+		return oauth.Auth{Token: env("TOKEN", "")}.AsMechanism()
+	}
+	return plain.Auth{User: user, Pass: password}.AsMechanism()
+}
+
+// secure trusts the authority of the test, and bears a certificate where there is one.
+func secure() *tls.Config {
+	ca, err := os.ReadFile(env("CA", ""))
+	check(err)
+	conf := &tls.Config{RootCAs: x509.NewCertPool()}
+	conf.RootCAs.AppendCertsFromPEM(ca)
+	if env("CERT", "") != "" {
+		own, err := tls.LoadX509KeyPair(env("CERT", ""), env("KEY", ""))
+		check(err)
+		conf.Certificates = []tls.Certificate{own}
+	}
+	return conf
 }
 
 func consumer() (*kgo.Client, error) {

@@ -2,6 +2,8 @@
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -99,13 +101,35 @@ public class App {
         Properties p = new Properties();
         p.put("bootstrap.servers", env("BOOTSTRAP", ""));
         if (!env("CLIENT_ID", "").equals("-")) p.put("client.id", env("CLIENT_ID", "java"));
-        if (!env("USER", "").isEmpty()) {
-            p.put("security.protocol", "SASL_PLAINTEXT");
-            p.put("sasl.mechanism", "PLAIN");
-            p.put("sasl.jaas.config", "org.apache.kafka.common.security.plain.PlainLoginModule required username=\""
-                + env("USER", "") + "\" password=\"" + env("PASSWORD", "") + "\";");
-        }
+        boolean login = !env("USER", "").isEmpty(), tls = !env("CA", "").isEmpty();
+        if (login) login(p, "org.apache.kafka.common.security.", env("SASL", "PLAIN"));
+        if (tls) tls(p);
+        if (login || tls) p.put("security.protocol", !login ? "SSL" : tls ? "SASL_SSL" : "SASL_PLAINTEXT");
         return p;
+    }
+
+    static void login(Properties p, String packages, String mechanism) {
+        String user = env("USER", "");
+        String secret = "required username=\"" + user + "\" password=\"" + env("PASSWORD", "") + "\";";
+        p.put("sasl.mechanism", mechanism);
+        // The client makes an unsecured token by itself.
+        if (mechanism.equals("OAUTHBEARER")) p.put("sasl.jaas.config", packages
+            + "oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"" + user + "\";");
+        else if (mechanism.equals("PLAIN")) p.put("sasl.jaas.config", packages + "plain.PlainLoginModule " + secret);
+        else p.put("sasl.jaas.config", packages + "scram.ScramLoginModule " + secret);
+    }
+
+    static void tls(Properties p) {
+        try {
+            p.put("ssl.truststore.type", "PEM");
+            p.put("ssl.truststore.certificates", Files.readString(Path.of(env("CA", ""))));
+            if (env("CERT", "").isEmpty()) return;
+            p.put("ssl.keystore.type", "PEM");
+            p.put("ssl.keystore.certificate.chain", Files.readString(Path.of(env("CERT", ""))));
+            p.put("ssl.keystore.key", Files.readString(Path.of(env("KEY", ""))));
+        } catch (java.io.IOException e) {
+            throw new java.io.UncheckedIOException(e);
+        }
     }
 
     static void passThrough(Properties p) {

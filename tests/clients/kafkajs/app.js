@@ -1,5 +1,6 @@
 // The kafkajs test app. The contract is in tests/clients/README.md.
 'use strict'
+const fs = require('fs')
 const net = require('net')
 const readline = require('readline')
 const { Kafka, logLevel } = require('kafkajs')
@@ -48,12 +49,27 @@ const byName = {
     net.connect({ host: host === 'v6.invalid' ? v6[1] : host, port, noDelay: true }, onConnect),
 }
 
+function login() {
+  const mechanism = env('SASL', 'PLAIN').toLowerCase()
+  if (mechanism !== 'oauthbearer') return { mechanism, username: env('USER'), password: env('PASSWORD') }
+  return { mechanism, oauthBearerProvider: async () => ({ value: env('TOKEN') }) }
+}
+
+// The authority of the test, and a certificate where there is one.
+const secure = () => ({
+  ca: fs.readFileSync(env('CA')),
+  ...(env('CERT') && { cert: fs.readFileSync(env('CERT')), key: fs.readFileSync(env('KEY')) }),
+})
+
 const kafka = new Kafka({
   ...(env('CLIENT_ID') !== '-' && { clientId: env('CLIENT_ID', 'kafkajs') }),
   ...(v6 ? byName : { brokers: [env('BOOTSTRAP')] }),
   logLevel: logLevel.WARN,
   logCreator: () => ({ log }) => say('NOTE', log.message, log.error ?? ''),
-  ...(env('USER') && { sasl: { mechanism: 'plain', username: env('USER'), password: env('PASSWORD') } }),
+  ...(env('USER') && { sasl: login() }),
+  ...(env('CA') && { ssl: secure() }),
+  // Its own 10 s are longer than a short session: it would log in before each request.
+  ...(env('REAUTH_MS') && { reauthenticationThreshold: Number(env('REAUTH_MS')) }),
 })
 
 async function consume() {

@@ -50,12 +50,16 @@ def common():
     if env("CLIENT_ID") != "-":
         conf["client.id"] = env("CLIENT_ID", "librdkafka")
     if env("USER"):
-        conf |= {
-            "security.protocol": "SASL_PLAINTEXT",
-            "sasl.mechanism": "PLAIN",
-            "sasl.username": env("USER"),
-            "sasl.password": env("PASSWORD"),
-        }
+        conf |= {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": env("SASL", "PLAIN")}
+        if env("SASL") == "OAUTHBEARER":
+            # The client makes an unsecured token by itself.
+            conf |= {"enable.sasl.oauthbearer.unsecure.jwt": True, "sasl.oauthbearer.config": f"principal={env('USER')}"}
+        else:
+            conf |= {"sasl.username": env("USER"), "sasl.password": env("PASSWORD")}
+    if env("CA"):
+        conf |= {"security.protocol": "SASL_SSL" if env("USER") else "SSL", "ssl.ca.location": env("CA")}
+    if env("CERT"):
+        conf |= {"ssl.certificate.location": env("CERT"), "ssl.key.location": env("KEY")}
     return conf
 
 

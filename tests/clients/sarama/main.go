@@ -75,6 +75,8 @@ func config() *sarama.Config {
 		c.ClientID = id
 	}
 	c.Version = sarama.V3_6_0_0
+	// It gives up when no broker has answered so many times, also when it has only just started.
+	c.Metadata.Retry.Max = number("RETRIES", "3")
 	if u := env("USER", ""); u != "" {
 		c.Net.SASL.Enable, c.Net.SASL.Mechanism = true, sarama.SASLTypePlaintext
 		c.Net.SASL.User, c.Net.SASL.Password = u, env("PASSWORD", "")

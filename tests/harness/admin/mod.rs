@@ -1,6 +1,7 @@
 //! An admin client straight to the brokers: past kmend, so that what a test arranges and what it
 //! checks does not hang on the thing under test.
 
+mod acls;
 pub mod conn;
 mod groups;
 pub mod guest;

@@ -79,7 +79,7 @@ impl Bench {
         set(&mut self.config.menders.commit_buffer);
         let env = &self.world.env;
         env.menders.iter().for_each(|m| m.reload(&self.config));
-        env.interests.store(Arc::new(Interests::fold(env.menders.iter().flat_map(|m| m.interests()))));
+        env.interests.store(Arc::new(Interests::fold(env.menders.iter().map(|m| m.interests()))));
     }
 
     /// A connection that has said who it is.

@@ -25,7 +25,7 @@ fn nobody_is_interested_in_transactional_commits() {
         let all: Vec<Interest> = bench.world.env.menders.iter().flat_map(|m| m.interests()).collect();
         let theirs = |i: &&Interest| matches!(i, Interest::Request(TXN, _) | Interest::Response(TXN, _));
         assert!(all.iter().filter(theirs).count() == 0 && !all.is_empty());
-        let folded = Interests::fold(all);
+        let folded = Interests::fold([all]);
         assert_eq!((folded.request(TXN), folded.response(TXN)), (Treatment::Skip, Treatment::Skip));
     }
 }

@@ -9,21 +9,8 @@ use rand::{Rng, SeedableRng};
 use crate::session::tests::kit::*;
 use crate::session::tests::message::{self, Taste};
 use crate::session::tests::watch::Watch;
-use crate::wire::api::ApiKey;
 use crate::wire::layout::{self, mark};
 use crate::wire::walk::{self, Mark, Visitor};
-
-const APIS: [ApiKey; 9] = [
-    ApiKey::JOIN_GROUP,
-    ApiKey::SYNC_GROUP,
-    ApiKey::HEARTBEAT,
-    ApiKey::OFFSET_COMMIT,
-    ApiKey::LEAVE_GROUP,
-    ApiKey::CONSUMER_GROUP_HEARTBEAT,
-    ApiKey::OFFSET_FETCH,
-    ApiKey::LIST_OFFSETS,
-    ApiKey::OFFSET_FOR_LEADER_EPOCH,
-];
 
 /// Errors that somebody acts upon.
 struct Errors<'a>(&'a mut StdRng);
@@ -67,7 +54,7 @@ fn converse(seed: u64) -> (usize, usize) {
     let mut owed = VecDeque::new();
     let (mut members, mut linked) = (0, 0);
     for correlation in 0..120 {
-        let api = APIS[rng.random_range(0..APIS.len())];
+        let api = GROUP_APIS[rng.random_range(0..GROUP_APIS.len())];
         let newest = (0..32).rev().find(|v| layout::request(api, *v).is_some()).expect("a version");
         let version = rng.random_range(0..=newest + 1);
         let frame = request(api, version, correlation, &body(layout::request(api, version), &mut rng));

@@ -74,7 +74,7 @@ impl Scene {
         set(&mut self.config.menders.assignment_watchdog);
         let env = &self.world.env;
         env.menders.iter().for_each(|m| m.reload(&self.config));
-        env.interests.store(Arc::new(Interests::fold(env.menders.iter().flat_map(|m| m.interests()))));
+        env.interests.store(Arc::new(Interests::fold(env.menders.iter().map(|m| m.interests()))));
     }
 
     pub fn brokers(&self) -> RefMut<'_, Brokers> {

@@ -1,0 +1,3 @@
+#![no_main]
+
+kmend_fuzz::target!(groups, 8 << 20, 1024);

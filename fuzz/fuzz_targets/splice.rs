@@ -1,0 +1,3 @@
+#![no_main]
+
+kmend_fuzz::target!(splice, 8 << 20, 64);

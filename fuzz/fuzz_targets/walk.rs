@@ -1,0 +1,3 @@
+#![no_main]
+
+kmend_fuzz::target!(walk, 16 << 20, 16);
