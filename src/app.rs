@@ -3,6 +3,7 @@
 mod certificates;
 mod journal;
 mod pressure;
+mod reloads;
 mod resources;
 
 use std::collections::BTreeSet;
@@ -20,7 +21,8 @@ use tokio::task::JoinHandle;
 
 use self::certificates::Certificates;
 use self::pressure::Pressure;
-use crate::admin::{self, AdminState, Check, Readiness};
+use self::reloads::{Reloads, Why};
+use crate::admin::{self, AdminState, Check, Events, Readiness};
 use crate::config::units::{Auto, HostPort};
 use crate::config::{Config, Loaded, Running, Sources};
 use crate::footprint;
@@ -37,6 +39,7 @@ use crate::store::StoreError;
 use crate::store::checkpoints::Checkpoints;
 use crate::store::dir::StateDir;
 use crate::store::journal::OnDisk;
+use crate::telemetry::feed::Feed;
 use crate::telemetry::logs::{self, LogError, LogHandle};
 use crate::telemetry::metrics::{Single, registry};
 use crate::tls::{self, TlsError};
@@ -113,7 +116,8 @@ const LAST_MOMENT: Duration = Duration::from_millis(300);
 /// Runs until the way out has been taken.
 pub fn run(start: Start) -> Result<(), AppError> {
     footprint::settle_allocator();
-    let logs = logs::init(&start.loaded.config.log)?;
+    let feed = Feed::default();
+    let logs = logs::init(&start.loaded.config.log, &feed)?;
     for note in &start.loaded.notes {
         tracing::warn!("{note}");
     }
@@ -123,7 +127,7 @@ pub fn run(start: Start) -> Result<(), AppError> {
         let _runtime = runtime.enter();
         Signals::new(start.kind).map_err(AppError::Runtime)?
     };
-    let app = App::build(start, logs, &runtime)?;
+    let app = App::build(start, logs, feed, &runtime)?;
     runtime.spawn(async {
         tokio::time::sleep(STARTED).await;
         footprint::forget_start();
@@ -141,21 +145,22 @@ fn runtime() -> io::Result<Runtime> {
 
 struct App {
     running: Running,
-    sources: Sources,
     logs: LogHandle,
+    /// `log.level` as it was put in force last.
+    level: String,
     env: Arc<Env>,
     listen: Arc<ListenShared>,
     errands: JoinHandle<()>,
     phase: watch::Sender<Phase>,
     stop_admin: watch::Sender<bool>,
     journal: Option<Arc<OnDisk>>,
-    certificates: Arc<Certificates>,
-    _watch: Watch,
+    reloads: Arc<Reloads>,
+    _watches: [Watch; 2],
     _state_dir: Option<StateDir>,
 }
 
 impl App {
-    fn build(start: Start, logs: LogHandle, runtime: &Runtime) -> Result<App, AppError> {
+    fn build(start: Start, logs: LogHandle, feed: Feed, runtime: &Runtime) -> Result<App, AppError> {
         let Start { loaded, sources, kind } = start;
         let config = loaded.config.clone();
         let admin_is_default = !loaded.provenance.is_set("admin.address");
@@ -210,7 +215,9 @@ impl App {
             phases,
         ));
         let certificates = Arc::new(Certificates::new(running.clone(), listen.clone(), &registry));
-        let watch = certificates.watch().map_err(AppError::Runtime)?;
+        let reloads = Arc::new(Reloads::new(certificates.clone(), sources, &registry));
+        let watch = |watch: io::Result<Watch>| watch.map_err(AppError::Runtime);
+        let watches = [watch(certificates.watch())?, watch(reloads.watch())?];
         let addresses: BTreeSet<IpAddr> = listening.iter().map(|(a, _)| a.ip()).collect();
         let listeners =
             Arc::new(Listeners::new(listen.clone(), addresses.into_iter().collect(), runtime.handle().clone()));
@@ -228,24 +235,32 @@ impl App {
             readiness: readiness.clone(),
             running: running.clone(),
             mend: env.shared.clone(),
+            directory: routing,
+            traffic: env.clone(),
+            history: Arc::default(),
+            feed,
+            events: Events::new(admin_stopped.clone()),
+            logs: logs.clone(),
+            reloaded: reloads.subscribe(),
+            started: Instant::now(),
         });
         admin::start(admin_listener, admin_state, admin_stopped)
             .map_err(|e| listen_error("admin.address", admin_address, e))?;
-        tracing::info!(address = %admin_address, "admin: /metrics /readyz /livez /healthz/clients /api/status");
+        tracing::info!(address = %admin_address, page = %format_args!("http://{admin_address}/"), "admin: the status page, /metrics, /readyz");
         runtime.spawn(prime::run(listen.clone(), move |up| readiness.set(Check::Upstream, up)));
         let errands = runtime.spawn(errands::run(listen.clone()));
         Ok(App {
             running,
-            sources,
             logs,
+            level: config.log.level,
             env,
             listen,
             errands,
             phase,
             stop_admin,
             journal,
-            certificates,
-            _watch: watch,
+            reloads,
+            _watches: watches,
             _state_dir: state_dir,
         })
     }
@@ -331,25 +346,14 @@ impl App {
         }
     }
 
+    /// On a thread of its own: files are read.
     fn reload(&self) {
-        // All or nothing: what cannot be used is refused before anything changes.
-        match self.certificates.reload(&self.sources) {
-            Ok((diff, _)) if diff.is_empty() => tracing::info!("reloaded: nothing changed"),
-            Ok((diff, notes)) => {
-                for note in notes {
-                    tracing::warn!("{note}");
-                }
-                for change in &diff.changes {
-                    let when = if change.needs_restart { "after a restart" } else { "now" };
-                    tracing::info!(key = change.key, from = change.from, to = change.to, when, "reloaded");
-                }
-            }
-            Err(error) => tracing::error!(%error, "not reloaded: nothing has changed"),
-        }
+        let reloads = self.reloads.clone();
+        tokio::task::spawn_blocking(move || reloads.reload(Why::Asked));
     }
 
     /// Brings everything that was derived from the configuration up to date.
-    fn apply(&self) {
+    fn apply(&mut self) {
         let config = self.running.current();
         for mender in &self.env.menders {
             mender.reload(&config);
@@ -360,8 +364,12 @@ impl App {
         self.env.limits.store(Arc::new(limits(&config, memory)));
         self.listen.max_connections.store(max_connections(&config), Ordering::Relaxed);
         self.listen.bootstrap.store(Arc::new(config.upstream.bootstrap.clone()));
-        if let Err(error) = self.logs.set_level(&config.log.level) {
-            tracing::error!(%error, "the log level stays");
+        // What was set over HTTP since holds until this key changes.
+        if self.level != config.log.level {
+            self.level.clone_from(&config.log.level);
+            if let Err(error) = self.logs.set_level(&self.level) {
+                tracing::error!(%error, "the log level stays");
+            }
         }
     }
 }

@@ -7,22 +7,32 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
+use super::events::Events;
 use super::readiness::Readiness;
-use super::routes;
-use crate::config::Running;
+use super::routes::{self, Answer};
+use crate::config::{Reloaded, Running};
 use crate::mend;
+use crate::mend::directory::Directory;
+use crate::telemetry::feed::Feed;
 use crate::telemetry::floods::Floods;
+use crate::telemetry::history::{Counted, History, STEP};
+use crate::telemetry::logs::LogHandle;
 
 /// Scrapers, probes and a few people.
 const MOST_CONNECTIONS: usize = 64;
@@ -48,14 +58,26 @@ const FAILURES: Duration = Duration::from_secs(60);
 /// Descriptors that nobody else gets.
 const SPARES: usize = 4;
 
+/// The body of a request that may have one: a log filter.
+const LONGEST_BODY: usize = 4096;
+
 /// What the admin server shows.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AdminState {
     pub registry: Registry,
     pub readiness: Arc<Readiness>,
     pub running: Running,
     /// What is known of clients and groups.
     pub mend: Arc<mend::Shared>,
+    pub directory: Arc<dyn Directory>,
+    pub traffic: Arc<dyn Counted>,
+    pub history: Arc<History>,
+    pub feed: Feed,
+    pub events: Events,
+    pub logs: LogHandle,
+    /// How the newest reload went.
+    pub reloaded: watch::Receiver<Option<Reloaded>>,
+    pub started: Instant,
 }
 
 /// Of the server's thread.
@@ -68,9 +90,23 @@ pub fn start(listener: std::net::TcpListener, state: Arc<AdminState>, stop: watc
         let _runtime = runtime.enter();
         TcpListener::from_std(listener)?
     };
-    let serving = move || runtime.block_on(serve(listener, state, stop));
+    let serving = move || {
+        runtime.spawn(sample(Arc::clone(&state)));
+        runtime.block_on(serve(listener, state, stop));
+    };
     thread::Builder::new().name("admin".to_owned()).stack_size(STACK).spawn(serving)?;
     Ok(())
+}
+
+/// Fills the charts' history for as long as the server runs.
+async fn sample(state: Arc<AdminState>) {
+    let mut ticks = tokio::time::interval(STEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        state.history.sample(state.traffic.totals(), state.started.elapsed(), at);
+    }
 }
 
 /// Serves until `stop` says so (or its sender is gone).
@@ -138,13 +174,27 @@ impl Spares {
     }
 }
 
+async fn answer(state: &AdminState, peer: SocketAddr, local: SocketAddr, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    // Nobody else's body is of interest.
+    let body = if head.method == Method::PUT && head.uri.path() == routes::LOG_LEVEL {
+        match Limited::new(body, LONGEST_BODY).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return routes::plain(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n")),
+        }
+    } else {
+        Bytes::new()
+    };
+    routes::answer(state, peer, local, &Request::from_parts(head, body))
+}
+
 async fn connection(stream: TcpStream, peer: SocketAddr, state: Arc<AdminState>, mut stop: watch::Receiver<bool>) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
     let service = service_fn(move |request| {
-        let answer = routes::answer(&state, peer, local, &request);
-        async move { Ok::<_, Infallible>(answer) }
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(answer(&state, peer, local, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

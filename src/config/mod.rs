@@ -33,7 +33,7 @@ pub use load::read_text;
 pub use load::{Flags, Loaded, Sources, load, read};
 pub use model::Config;
 pub use provenance::{Origin, Provenance};
-pub use reload::{ReloadError, reload};
+pub use reload::{ReloadError, Reloaded, reload};
 pub use running::{Change, Diff, Running};
 pub use schema::schema;
 pub use show::{origins, redacted, show};

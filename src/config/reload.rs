@@ -1,5 +1,9 @@
 //! Reading the configuration again: all of it, or nothing.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
 use super::error::ConfigError;
 use super::load::{Loaded, Sources, load};
 use super::model::Config;
@@ -12,6 +16,38 @@ pub enum ReloadError {
     /// A part of kmend cannot live with the new value.
     #[error("{0}")]
     Refused(#[source] Box<dyn std::error::Error + Send + std::marker::Sync>),
+}
+
+/// How a reload went, for people.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reloaded {
+    /// Seconds since 1970.
+    pub at: f64,
+    /// `false`: nothing has changed, see `error`.
+    pub ok: bool,
+    /// `key: old -> new`.
+    pub changed: Vec<String>,
+    /// As `changed`; the old value stays in force until kmend is started again.
+    pub needs_restart: Vec<String>,
+    pub error: Option<String>,
+}
+
+impl Reloaded {
+    pub fn new(outcome: Result<&Diff, &ReloadError>) -> Reloaded {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut reloaded =
+            Reloaded { at, ok: outcome.is_ok(), changed: Vec::new(), needs_restart: Vec::new(), error: None };
+        match outcome {
+            Ok(diff) => {
+                for change in &diff.changes {
+                    let said = format!("{}: {} -> {}", change.key, change.from, change.to);
+                    if change.needs_restart { &mut reloaded.needs_restart } else { &mut reloaded.changed }.push(said);
+                }
+            }
+            Err(error) => reloaded.error = Some(error.to_string()),
+        }
+        reloaded
+    }
 }
 
 /// Reads the same sources again and puts the result in force. `prepare` may refuse the new value

@@ -63,11 +63,13 @@ impl Conn {
         self.versions.iter().any(Option::is_some)
     }
 
-    /// Notes a request of the client's own.
-    pub fn note_used(&mut self, api: ApiKey, version: i16) {
-        if let Some(slot) = self.used.get_mut(api.slot()) {
-            *slot = version.max(*slot);
-        }
+    /// Notes a request of the client's own; whether its version is higher than those before.
+    pub fn note_used(&mut self, api: ApiKey, version: i16) -> bool {
+        let Some(slot) = self.used.get_mut(api.slot()).filter(|slot| version > **slot) else {
+            return false;
+        };
+        *slot = version;
+        true
     }
 
     /// The highest version of `api` that the client itself has used on this connection.

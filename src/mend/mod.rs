@@ -9,6 +9,7 @@ pub mod chain;
 pub mod conn;
 pub mod directory;
 pub mod errands;
+pub mod faults;
 pub mod fetch;
 pub mod findings;
 pub mod groups;

@@ -7,7 +7,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
 use tokio::sync::mpsc;
+
+use super::conn::Conn;
+use super::faults::{self, Fault};
+use super::software::{Fingerprint, identify};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientKey {
@@ -38,6 +43,21 @@ struct Peer {
     mailbox: mpsc::Sender<Message>,
     /// Its client has gone.
     lingers: bool,
+    /// What the client says that it is: name and version.
+    software: Option<(String, String)>,
+    looks: Fingerprint,
+}
+
+/// One client, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClientStatus {
+    pub client_id: Arc<str>,
+    pub address: String,
+    /// As it announces itself; else by its requests, where those are like nobody else's.
+    pub software: Option<String>,
+    pub version: Option<String>,
+    pub connections: usize,
+    pub faults: Vec<Fault>,
 }
 
 #[derive(Debug, Default)]
@@ -74,10 +94,34 @@ impl Peers {
     ) -> Option<ClientKey> {
         let mut state = self.state();
         let gone = leave(&mut state, number);
-        let peer = Peer { number, node, mailbox: mailbox.clone(), lingers: false };
+        let (software, looks) = (None, Fingerprint::default());
+        let peer = Peer { number, node, mailbox: mailbox.clone(), lingers: false, software, looks };
         state.connections.entry(client.clone()).or_default().push(peer);
         state.by_number.insert(number, client);
         gone
+    }
+
+    /// What a connection shows of its client's software.
+    pub fn describe(&self, conn: &Conn) {
+        let state = &mut *self.state();
+        let peers = state.by_number.get(&conn.number).and_then(|client| state.connections.get_mut(client));
+        if let Some(peer) = peers.and_then(|p| p.iter_mut().find(|p| p.number == conn.number)) {
+            peer.looks.see(conn);
+            if peer.software != conn.software {
+                peer.software.clone_from(&conn.software);
+            }
+        }
+    }
+
+    /// All clients, by id and address, at most `most`; and how many more there are.
+    pub fn clients(&self, most: usize) -> (Vec<ClientStatus>, usize) {
+        let state = self.state();
+        let lives = |peers: &&Vec<Peer>| peers.iter().any(|p| !p.lingers);
+        let mut all: Vec<_> = state.connections.iter().filter(|(_, peers)| lives(peers)).collect();
+        all.sort_unstable_by_key(|(client, _)| (&*client.client_id, client.peer));
+        let omitted = all.len().saturating_sub(most);
+        let clients = all.into_iter().take(most).map(|(client, peers)| status(client, peers)).collect();
+        (clients, omitted)
     }
 
     /// The connection's client has gone; the broker's side is still needed.
@@ -175,6 +219,23 @@ impl Peers {
     }
 }
 
+fn status(client: &ClientKey, peers: &[Peer]) -> ClientStatus {
+    let mut looks = Fingerprint::default();
+    peers.iter().for_each(|peer| looks.join(&peer.looks));
+    // Some announce themselves on one connection only.
+    let announced = peers.iter().find_map(|p| p.software.as_ref());
+    let known = identify(announced.map(|(name, _)| name.as_str()), &looks);
+    let version = announced.map(|(_, version)| version.clone()).filter(|version| !version.is_empty());
+    ClientStatus {
+        client_id: client.client_id.clone(),
+        address: client.peer.to_string(),
+        software: announced.map(|(name, _)| name.clone()).or_else(|| known.map(|s| s.name().to_owned())),
+        faults: known.map(|software| faults::known(software, version.as_deref())).unwrap_or_default(),
+        version,
+        connections: peers.iter().filter(|p| !p.lingers).count(),
+    }
+}
+
 fn leave(state: &mut State, number: u64) -> Option<ClientKey> {
     let client = state.by_number.remove(&number)?;
     let peers = state.connections.get_mut(&client)?;
@@ -203,6 +264,39 @@ fn tell_the_rest(peers: &[Peer], number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::api::ApiKey;
+
+    #[test]
+    fn a_client_is_shown_by_what_any_of_its_connections_says() {
+        let peers = Peers::default();
+        let (mailbox, _told) = mpsc::channel(4);
+        let enter = |number: u64, id: &str, software: Option<(&str, &str)>, used: &[(ApiKey, i16)]| {
+            let mut conn = Conn::ready(id, None);
+            conn.number = number;
+            peers.enter(number, conn.client(), None, &mailbox);
+            conn.software = software.map(|(name, version)| (name.to_owned(), version.to_owned()));
+            for (api, version) in used {
+                conn.note_used(*api, *version);
+            }
+            peers.describe(&conn);
+        };
+        enter(1, "b", Some(("kgo", "1.16.1")), &[]);
+        enter(2, "b", None, &[]);
+        enter(3, "a", None, &[(ApiKey::API_VERSIONS, 2)]);
+        enter(4, "a", None, &[(ApiKey::METADATA, 6), (ApiKey::FETCH, 11)]);
+        enter(5, "c", None, &[]);
+        peers.lingers(5);
+        let (clients, omitted) = peers.clients(1);
+        assert_eq!((clients.len(), omitted), (1, 1));
+        assert_eq!((clients[0].software.as_deref(), clients[0].version.as_deref()), (Some("kafkajs"), None));
+        let (clients, _) = peers.clients(10);
+        let old = &clients[1];
+        assert_eq!(
+            (old.software.as_deref(), old.version.as_deref(), old.connections),
+            (Some("kgo"), Some("1.16.1"), 2)
+        );
+        assert!(old.faults.iter().any(|f| f.fixed_in == Some("1.17.0")));
+    }
 
     #[test]
     fn one_that_lingers_is_another_and_not_live() {

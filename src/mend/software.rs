@@ -14,6 +14,21 @@ pub enum Software {
     Kafkajs,
 }
 
+impl Software {
+    /// As people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Software::Java => "apache-kafka-java",
+            Software::Librdkafka => "librdkafka",
+            Software::FranzGo => "franz-go",
+            Software::Sarama => "sarama",
+            Software::Aiokafka => "aiokafka",
+            Software::KafkaPython => "kafka-python",
+            Software::Kafkajs => "kafkajs",
+        }
+    }
+}
+
 /// The newest version of each API that a client has used, over its connections: what tells those
 /// apart that announce no software (ApiVersions below 3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,6 +47,15 @@ impl Fingerprint {
         self.produce = self.produce.max(conn.used(ApiKey::PRODUCE));
         self.fetch = self.fetch.max(conn.used(ApiKey::FETCH));
         self.join = self.join.max(conn.used(ApiKey::JOIN_GROUP));
+    }
+
+    /// What another connection of the same client has used.
+    pub fn join(&mut self, other: &Fingerprint) {
+        self.api_versions = self.api_versions.max(other.api_versions);
+        self.metadata = self.metadata.max(other.metadata);
+        self.produce = self.produce.max(other.produce);
+        self.fetch = self.fetch.max(other.fetch);
+        self.join = self.join.max(other.join);
     }
 }
 

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use prometheus::IntGauge;
 
 use crate::config::units::HostPort;
-use crate::mend::directory::Directory;
+use crate::mend::directory::{Directory, Overview};
 
 /// Ports that a kmend may use for brokers.
 pub const PORTS: u16 = 200;
@@ -204,6 +204,13 @@ impl Directory for Routing {
         };
         let host = self.settings.advertised_host.clone().unwrap_or_else(|| local.to_canonical().to_string());
         Ok((host, local_port))
+    }
+
+    fn overview(&self) -> Overview {
+        let state = self.state();
+        let mut nodes: Vec<_> = state.nodes.iter().map(|(id, node)| (*id, node.port)).collect();
+        nodes.sort_unstable();
+        Overview { cluster_id: state.cluster_id.clone(), nodes }
     }
 }
 

@@ -442,6 +442,7 @@ impl Core {
         self.conn.client_id = client_id.into();
         self.entered = true;
         let gone = self.env.shared.peers.enter(self.conn.number, self.conn.client(), self.conn.node, &self.mailbox);
+        self.env.shared.peers.describe(&self.conn);
         self.forget(gone);
     }
 

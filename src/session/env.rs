@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::metrics::SessionMetrics;
 use crate::mend::directory::Directory;
 use crate::mend::{Interests, Mender, Shared};
+use crate::telemetry::history::{Counted, Totals};
 
 pub struct Env {
     pub limits: ArcSwap<Limits>,
@@ -17,6 +18,12 @@ pub struct Env {
     pub shared: Arc<Shared>,
     pub directory: Arc<dyn Directory>,
     pub metrics: SessionMetrics,
+}
+
+impl Counted for Env {
+    fn totals(&self) -> Totals {
+        self.metrics.totals()
+    }
 }
 
 /// The parts of an [`Env`] that are configured anew.

@@ -2,9 +2,12 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use prometheus::core::{Collector, Metric};
+use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::end::End;
+use crate::telemetry::history::{Spread, Totals};
 use crate::telemetry::metrics::{Family, Single};
 use crate::wire::api::{ApiKey, KEYS};
 
@@ -16,6 +19,16 @@ const MAX_SOFTWARE: usize = 100;
 /// 50 us to 30 s.
 const LATENCY: [f64; 14] =
     [50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5, 10.0, 30.0];
+
+/// Answered when there is something to say, not at once: how long that takes says nothing of the broker.
+const WAITING: [ApiKey; 4] = [ApiKey::FETCH, ApiKey::SHARE_FETCH, ApiKey::JOIN_GROUP, ApiKey::SYNC_GROUP];
+
+fn add(to: &mut Spread, histogram: &Histogram) {
+    let metric = histogram.metric();
+    let histogram = metric.get_histogram();
+    let buckets = histogram.get_bucket().iter().map(|b| (b.upper_bound(), b.cumulative_count()));
+    to.add(buckets, histogram.get_sample_count());
+}
 
 /// One API's handles.
 #[derive(Debug)]
@@ -164,6 +177,31 @@ impl SessionMetrics {
             Some(slot) => slot.get_or_init(|| self.requests.with_label_values(&[name, &version.to_string()])).inc(),
             None => self.requests.with_label_values(&[name, "other"]).inc(),
         }
+    }
+
+    /// What the charts are drawn from.
+    pub fn totals(&self) -> Totals {
+        let sum = |family: Vec<MetricFamily>, value: fn(&prometheus::proto::Metric) -> f64| -> u64 {
+            family.iter().flat_map(MetricFamily::get_metric).map(value).sum::<f64>() as u64
+        };
+        let mut totals = Totals {
+            requests: sum(self.requests.collect(), |m| m.get_counter().get_value()),
+            request_bytes: self.request_bytes.get(),
+            response_bytes: self.response_bytes.get(),
+            connections: u64::try_from(self.client_connections.get()).unwrap_or(0),
+            upstream_connections: u64::try_from(self.upstream_connections.get()).unwrap_or(0),
+            ..Totals::default()
+        };
+        for (slot, api) in self.apis.iter().enumerate() {
+            let Some(api) = api.get() else {
+                continue;
+            };
+            add(&mut totals.added_latency, &api.added_latency);
+            if !WAITING.iter().any(|waiting| waiting.slot() == slot) {
+                add(&mut totals.upstream_latency, &api.upstream_latency);
+            }
+        }
+        totals
     }
 
     pub fn ended(&self, end: &End) {

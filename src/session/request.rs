@@ -156,7 +156,9 @@ impl Core {
             self.learn_client(&client_id);
         }
         self.heads += 1;
-        self.conn.note_used(head.api, head.version);
+        if self.conn.note_used(head.api, head.version) {
+            self.env.shared.peers.describe(&self.conn);
+        }
         if let Some(newest) = head.api.newest_with_addresses()
             && head.version > newest
         {
@@ -425,6 +427,7 @@ impl Core {
         gauge.inc();
         self.software = Some(gauge);
         self.conn.software = Some(pair);
+        self.env.shared.peers.describe(&self.conn);
     }
 }
 

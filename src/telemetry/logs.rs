@@ -1,11 +1,13 @@
 //! Logs: text on a terminal, JSON otherwise; the filter can be changed while running.
 
 use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use super::feed::Feed;
 use crate::config::model::{Log, LogFormat};
 use crate::config::units::Auto;
 
@@ -23,22 +25,38 @@ pub enum LogError {
     Gone(#[source] reload::Error),
 }
 
-/// Changes the filter while running.
+/// Changes the filter while running. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
+    level: Arc<Mutex<String>>,
 }
 
 impl LogHandle {
-    /// Puts a new `log.level` in force.
+    /// Puts a new filter in force.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         let filter = filter(level)?;
-        self.filter.reload(filter).map_err(LogError::Gone)
+        let mut now = self.level.lock().unwrap_or_else(PoisonError::into_inner);
+        self.filter.reload(filter).map_err(LogError::Gone)?;
+        level.clone_into(&mut now);
+        Ok(())
+    }
+
+    /// The filter in force.
+    pub fn level(&self) -> String {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For tests: of a process that logs nothing.
+    #[cfg(test)]
+    pub fn detached(level: &str) -> (LogHandle, reload::Layer<EnvFilter, Registry>) {
+        let (layer, filter) = reload::Layer::new(EnvFilter::new(level));
+        (LogHandle { filter, level: Arc::new(Mutex::new(level.to_owned())) }, layer)
     }
 }
 
-/// Sets up logs for the whole process, on the standard error output.
-pub fn init(log: &Log) -> Result<LogHandle, LogError> {
+/// Sets up logs for the whole process, on the standard error output; `feed` takes what menders say, at any level.
+pub fn init(log: &Log, feed: &Feed) -> Result<LogHandle, LogError> {
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let terminal = std::io::stderr().is_terminal();
     let format = match log.format {
@@ -46,14 +64,14 @@ pub fn init(log: &Log) -> Result<LogHandle, LogError> {
         Auto::Auto if terminal => LogFormat::Text,
         Auto::Auto => LogFormat::Json,
     };
-    let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => registry.with(layer.with_ansi(terminal && colours_wanted())).try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_current_span(true)).try_init(),
-    }
-    .map_err(LogError::Twice)?;
-    Ok(LogHandle { filter: handle })
+    // The filter is the log's own: the feed has another.
+    let layer = match format {
+        LogFormat::Text => layer.with_ansi(terminal && colours_wanted()).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(true).with_filter(filter).boxed(),
+    };
+    tracing_subscriber::registry().with(layer).with(feed.layer()).try_init().map_err(LogError::Twice)?;
+    Ok(LogHandle { filter: handle, level: Arc::new(Mutex::new(log.level.clone())) })
 }
 
 /// `NO_COLOR` with any text in it turns colours off (no-color.org).

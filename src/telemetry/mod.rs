@@ -2,6 +2,8 @@
 //!
 //! Each module registers its own metrics through [`metrics`]; nobody else names them.
 
+pub mod feed;
 pub mod floods;
+pub mod history;
 pub mod logs;
 pub mod metrics;

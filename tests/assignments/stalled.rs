@@ -15,6 +15,7 @@ const SUCCESSOR: &str = "faststream-0.5.4";
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 const REPORT: &str = "a consumer is stalled: it lives and does nothing";
 const PARTITIONS: i32 = 2;
+const SYNC_GROUP: i16 = 14;
 
 fn watching() -> Kmend {
     kmend_with("off", json!({ "mode": "repair", "stalled_after": "5s" }))
@@ -36,7 +37,7 @@ fn troubled(client: &str, servers: &str) -> (Team, Instant) {
     panic!("no commit of it was refused, or it never joined again\n{stories}");
 }
 
-/// Whether the team's one member has joined again after a commit of it was refused.
+/// Whether the team's one member has joined again, and lives, after a commit of it was refused.
 fn refused_once(team: &Team) -> bool {
     let (app, id) = (&team.members[0].app, &team.members[0].id);
     app.wait("its first records", PATIENCE, |c| c.progress() > 4);
@@ -47,16 +48,14 @@ fn refused_once(team: &Team) -> bool {
     for _ in 0..5 {
         team.admin.wait_stable(&team.group, 1);
         app.hold_handler(PATIENCE, || {});
-        let joins = team.members[0].joins();
+        let syncs = relay.seen(id, SYNC_GROUP).len();
         team.admin.rejoin_as(&team.group, id);
         app.resume_handler();
         if eventually(Duration::from_secs(4), || !relay.refused(id).is_empty()) {
-            // The next heartbeat tells it: it joins, and consumes again or does not.
-            let joined = eventually(Duration::from_secs(10), || team.members[0].joins() > joins);
-            if joined {
-                team.admin.wait_stable(&team.group, 1);
-            }
-            return joined;
+            // The next heartbeat tells it: it joins, under another id, and consumes again or does not.
+            let joined = eventually(Duration::from_secs(10), || relay.seen(id, SYNC_GROUP).len() > syncs);
+            let beats = relay.seen(id, HEARTBEAT).len();
+            return joined && eventually(Duration::from_secs(10), || relay.seen(id, HEARTBEAT).len() > beats);
         }
     }
     false

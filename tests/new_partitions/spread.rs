@@ -1,6 +1,7 @@
 //! A producer that was running when its topic grew spreads its records as one that starts afterwards,
 //! whatever chooses the partitions.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::kafka;
 const PARTITIONS: i32 = 6;
 /// Records that are compared; chance alone moves a share by less than 0.02 of all.
 const SAMPLE: usize = 3000;
-/// Answered after the first record in a new partition, and not compared: what was under way before.
+/// Behind the first record in a new partition, and not compared: what was under way before.
 const UNDER_WAY: usize = 300;
 const RATE: usize = 500;
 /// Of all records, how many may lie elsewhere (the total variation distance).
@@ -30,8 +31,16 @@ const KINDS: [Kind; 6] = [
         with: &[("PROPS", "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner")],
     },
     Kind { name: "keys", client: "java", with: &[] },
-    // It changes the partition after each batch's worth of bytes.
-    Kind { name: "no keys", client: "java", with: &[("KEYS", "none"), ("PROPS", "batch.size=200;linger.ms=0")] },
+    // It changes the partition after each batch's worth of bytes; not by how long each partition's queue is, which
+    // would measure the machine.
+    Kind {
+        name: "no keys",
+        client: "java",
+        with: &[
+            ("KEYS", "none"),
+            ("PROPS", "batch.size=200;linger.ms=0;partitioner.adaptive.partitioning.enable=false"),
+        ],
+    },
     Kind { name: "of its own", client: "java", with: &[("KEYS", "none"), ("PROPS", "partitioner.class=App$Counting")] },
     Kind { name: "franz-go", client: "franz-go", with: &[] },
     Kind { name: "librdkafka", client: "librdkafka", with: &[] },
@@ -65,17 +74,27 @@ impl Grown {
 
     /// Partitions of the records that are compared, once there are enough.
     fn sample(&self) -> Option<Vec<i32>> {
-        let sent = self.app.sent(&self.topic);
-        let first = sent.iter().position(|(p, ..)| *p > 0)?;
-        let sample: Vec<i32> = sent.iter().skip(first + UNDER_WAY).take(SAMPLE).map(|(p, ..)| *p).collect();
-        (sample.len() == SAMPLE).then_some(sample)
+        let sent = in_turn(&self.app, &self.topic);
+        let first = *sent.iter().find(|(_, p)| **p > 0)?.0;
+        sample(&sent, first + UNDER_WAY)
     }
 
     fn fresh_sample(&self) -> Option<Vec<i32>> {
-        let sent = self.fresh.sent(&self.fresh_topic);
-        let sample: Vec<i32> = sent.iter().skip(UNDER_WAY).take(SAMPLE).map(|(p, ..)| *p).collect();
-        (sample.len() == SAMPLE).then_some(sample)
+        sample(&in_turn(&self.fresh, &self.fresh_topic), UNDER_WAY)
     }
+}
+
+/// Partition by record, in the order in which the app made them: answers come in batches of one partition, so that
+/// a stretch of them is no stretch of what the partitioner did.
+fn in_turn(app: &Client, topic: &str) -> BTreeMap<usize, i32> {
+    let number = |value: &str| value.strip_prefix('r').and_then(|n| n.parse().ok()).expect("a record's value is r<n>");
+    app.sent(topic).iter().map(|(partition, _, value)| (number(value), *partition)).collect()
+}
+
+/// So many records in a row, if all of them have been answered.
+fn sample(sent: &BTreeMap<usize, i32>, from: usize) -> Option<Vec<i32>> {
+    let sample: Vec<i32> = sent.range(from..from + SAMPLE).map(|(_, partition)| *partition).collect();
+    (sample.len() == SAMPLE).then_some(sample)
 }
 
 fn shares(sample: &[i32]) -> Vec<f64> {

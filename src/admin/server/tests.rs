@@ -1,17 +1,48 @@
 //! Over real sockets, with requests by hand.
 
+use std::any::Any;
+use std::net::IpAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::admin::Check;
-use crate::config::{Config, Loaded, Provenance};
+use crate::config::{Config, Diff, Loaded, Provenance};
+use crate::mend::directory::Overview;
 use crate::mend::{Assignment, ClientKey, Finding, Joined, Read, Reason, Stalled, Terms, Who};
 use crate::menders::assignment_watchdog::AssignmentWatchdog;
+use crate::telemetry::history::Totals;
 use crate::telemetry::metrics::{self, Family};
+
+struct Nowhere;
+
+impl Directory for Nowhere {
+    fn learn_cluster(&self, _: &str) {}
+
+    fn advertise(&self, _: i32, _: &str, _: i32, _: IpAddr) -> Result<(String, u16), String> {
+        Err("nowhere".into())
+    }
+
+    fn overview(&self) -> Overview {
+        Overview { cluster_id: Some("c".into()), nodes: vec![(1, 9094)] }
+    }
+}
+
+struct Nothing;
+
+impl Counted for Nothing {
+    fn totals(&self) -> Totals {
+        Totals { connections: 3, ..Totals::default() }
+    }
+}
 
 struct Server {
     address: SocketAddr,
     state: Arc<AdminState>,
+    reload: watch::Sender<Option<Reloaded>>,
+    /// While it lives the level can be changed.
+    _filter: Box<dyn Any + Send>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -24,10 +55,25 @@ async fn server() -> Server {
     let (registry, mend) = (metrics::registry(), Arc::default());
     let repairs = Family::counter(&registry, "repairs_total", "Repairs.", &["mender", "outcome"]);
     AssignmentWatchdog::new(&Config::default(), &registry, &repairs, &mend);
-    let state = Arc::new(AdminState { registry, readiness: Arc::default(), running, mend });
     let (stop, stopped) = watch::channel(false);
+    let (logs, filter) = LogHandle::detached("info");
+    let (reload, reloaded) = watch::channel(None);
+    let state = Arc::new(AdminState {
+        registry,
+        readiness: Arc::default(),
+        running,
+        mend,
+        directory: Arc::new(Nowhere),
+        traffic: Arc::new(Nothing),
+        history: Arc::default(),
+        feed: Feed::default(),
+        events: Events::new(stopped.clone()),
+        logs,
+        reloaded,
+        started: Instant::now(),
+    });
     let task = tokio::spawn(serve(listener, Arc::clone(&state), stopped));
-    Server { address, state, stop, task }
+    Server { address, state, reload, _filter: Box::new(filter), stop, task }
 }
 
 impl Server {
@@ -243,4 +289,113 @@ async fn all_places_taken_blinds_nobody() {
     // Those that came first made room.
     let end = tokio::time::timeout(Duration::from_secs(5), idle[0].read(&mut [0; 1])).await;
     assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn the_page_comes_with_a_policy_of_its_own() {
+    let server = server().await;
+    let answer = server.get("/").await;
+    assert_eq!(status(&answer), "200");
+    let policy = answer.lines().find(|l| l.starts_with("content-security-policy: ")).expect("a policy");
+    assert!(policy.contains("default-src 'none'") && policy.contains("'sha256-"), "{policy}");
+    assert!(body(&answer).starts_with("<!doctype html>"));
+}
+
+#[tokio::test]
+async fn status_tells_all_that_the_page_shows() {
+    let server = server().await;
+    server.has_member("app");
+    server.reload.send_replace(Some(Reloaded::new(Ok(&Diff::default()))));
+    let told: serde_json::Value = serde_json::from_str(body(&server.get("/api/status").await)).unwrap();
+    for key in ["version", "commit", "uptime_seconds", "menders", "clients", "groups", "traffic", "log_level"] {
+        assert!(told.get(key).is_some(), "{key}");
+    }
+    assert_eq!((&told["cluster_id"], &told["upstream"]["up"]), (&"c".into(), &false.into()));
+    assert_eq!(told["listeners"][1], serde_json::json!({ "address": "127.0.0.1:9094", "node": 1 }));
+    assert_eq!(told["connections"]["clients"], 3);
+    assert_eq!(told["menders"][0], serde_json::json!({ "name": "offset_reset", "mode": "repair", "outcomes": {} }));
+    assert_eq!(told["groups"][0]["members"][0]["partitions"][0]["committed"], 7);
+    assert_eq!((&told["reload"]["ok"], &told["reload"]["error"]), (&true.into(), &serde_json::Value::Null));
+}
+
+/// What comes until `end` has been seen.
+async fn until(stream: &mut TcpStream, end: &str) -> String {
+    let mut seen = String::new();
+    let mut some = [0; 4096];
+    while !seen.contains(end) {
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut some)).await;
+        let n = read.unwrap_or_else(|_| panic!("no {end} in {seen}")).unwrap();
+        assert!(n > 0, "it ended with {seen}");
+        seen += &String::from_utf8_lossy(&some[..n]);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn events_come_as_they_happen_and_again_from_where_a_page_left() {
+    let server = server().await;
+    let tell = |text: &'static str| {
+        let subscriber = tracing_subscriber::registry().with(server.state.feed.layer());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "kmend::menders::commit_buffer", "{text}");
+        });
+    };
+    tell("first");
+    let listen = async |last: &str| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let ask = format!("GET /api/events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n");
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut page = listen("").await;
+    let seen = until(&mut page, "first").await;
+    assert!(seen.contains("content-type: text/event-stream") && seen.contains("event: repair\nid: "), "{seen}");
+    tell("second");
+    let seen = until(&mut page, "second").await;
+    let id = seen.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
+    drop(page);
+    tell("third");
+    let seen = until(&mut listen(&format!("Last-Event-ID: {id}\r\n")).await, "third").await;
+    assert!(!seen.contains("second"), "{seen}");
+    // Of another run nothing is known here: all comes.
+    until(&mut listen("Last-Event-ID: 1-7\r\n").await, "first").await;
+
+    let mut pages = Vec::new();
+    for _ in 0..16 {
+        let mut page = listen("").await;
+        until(&mut page, "HTTP/1.1 ").await;
+        pages.push(page);
+    }
+    let mut last = String::new();
+    for _ in 0..2 {
+        last = until(&mut listen("").await, "\r\n\r\n").await;
+    }
+    assert!(last.starts_with("HTTP/1.1 503"), "{last}");
+    // kmend goes, and does not wait for them.
+    server.stop.send_replace(true);
+    for mut page in pages {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), page.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn the_log_level_is_changed_by_put() {
+    let server = server().await;
+    let put = async |level: &str| {
+        let head = format!("PUT /api/log-level HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", level.len());
+        server.ask(&format!("{head}Connection: close\r\n\r\n{level}")).await
+    };
+    assert_eq!(body(&server.get("/api/log-level").await), "info\n");
+    let answer = put("info,kmend::session=debug\n").await;
+    assert_eq!((status(&answer), body(&answer)), ("200", "info,kmend::session=debug\n"));
+    let answer = put("kmend=loud").await;
+    assert_eq!(status(&answer), "400");
+    assert!(body(&answer).contains("`kmend=loud` is not a filter"), "{answer}");
+    assert_eq!(status(&put(" ").await), "400");
+    assert_eq!(status(&put(&"x".repeat(5000)).await), "413");
+    assert_eq!(body(&server.get("/api/log-level").await), "info,kmend::session=debug\n");
+    let post = "POST /api/log-level HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&server.ask(post).await), "405");
 }

@@ -87,6 +87,9 @@ pub fn plan(court: &Court<'_, '_>, case: &Case<'_>, tracked: &mut Tracked, unfet
     tracked.due = None;
     if !std::mem::replace(&mut tracked.said.observed, true) {
         court.metrics.repair(Outcome::Observed);
+        tracing::info!(group = %case.group, member = %case.id, client_id = %case.member.client.client_id,
+            partitions = listed(unfetched.iter().map(|u| &u.place)), observed = true,
+            "in mode `repair` a member would be told to rejoin: it does not fetch what it was assigned");
     }
 }
 

@@ -54,7 +54,11 @@ impl OnConnection {
                     tracing::info!(group = %beat.group, member = %beat.member, error,
                         "a heartbeat's error is shown as a rebalance: the member rejoins and keeps its commits");
                 }
-                Mode::Observe => self.shared.metrics.repair("observed"),
+                Mode::Observe => {
+                    self.shared.metrics.repair("observed");
+                    tracing::info!(group = %beat.group, member = %beat.member, error, observed = true,
+                        "in mode `repair` a heartbeat's error would be shown as a rebalance");
+                }
                 Mode::Off => {}
             },
             _ => {}

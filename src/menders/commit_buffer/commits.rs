@@ -228,6 +228,9 @@ impl OnConnection {
                 if error == 0 || mode == Mode::Off { Fate::Truth } else { self.fate(cx, commit, part, error, &rules) };
             if mode == Mode::Observe && fate != Fate::Truth {
                 self.shared.metrics.repair("observed");
+                tracing::info!(group = %commit.group, topic = %part.place.0, partition = part.place.1,
+                    offset = part.asked.offset, member = %commit.member, error, observed = true,
+                    "in mode `repair` a commit that a rebalance refused would be kept");
             }
             if mode != Mode::Repair || fate == Fate::Truth {
                 passed += 1;

@@ -117,6 +117,7 @@ impl OnConnection {
             topic = topic.name.as_deref().unwrap_or("?"),
             partition = key.1,
             position = x,
+            observed = true,
             "position out of range; in mode `repair` it would be reset if it is below the log start"
         );
     }

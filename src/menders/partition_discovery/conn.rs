@@ -381,6 +381,8 @@ impl ConnMender for OnConnection {
             let mode = self.shared.rules.load().modes.mode(topic.name, &cx.conn.client_id, group.as_deref());
             if mode == Mode::Observe {
                 self.shared.metrics.nudge(None, Outcome::Observed);
+                tracing::info!(client_id = %cx.conn.client_id, topic = topic.name, to = view.partitions, observed = true,
+                    "a client has learnt of new partitions by itself; in mode `repair` it would not have had to wait");
             } else if mode == Mode::Repair
                 && let Some(before) = before
             {

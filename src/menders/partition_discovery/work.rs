@@ -127,7 +127,8 @@ impl Shared {
         };
         if let Some(outcome) = outcome {
             tracing::info!(client_id = %client.key.client.client_id, topic = %growth.topic, from = growth.from,
-                to = growth.to, outcome = outcome.label(), "a client does not know of new partitions, and is left alone");
+                to = growth.to, outcome = outcome.label(), observed = mode == Mode::Observe,
+                "a client does not know of new partitions, and is left alone");
             self.metrics.nudge(None, outcome);
             growth.producers.outcome = Some(outcome);
             growth.consumers.outcome = Some(outcome);
