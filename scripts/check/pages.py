@@ -1,5 +1,6 @@
 """What the checks of the documents share. Standard library only."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -23,10 +24,9 @@ class Context:
     def pages(self):
         """All Markdown files, as paths below the root."""
         found = []
-        for path in self.root.rglob("*.md"):
-            below = path.relative_to(self.root)
-            if not SKIPPED & set(below.parts[:-1]):
-                found.append(below)
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = [name for name in folders if name not in SKIPPED]
+            found += [(Path(folder) / name).relative_to(self.root) for name in files if name.endswith(".md")]
         return sorted(found)
 
 
