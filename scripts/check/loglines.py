@@ -12,6 +12,14 @@ from pages import Broken, Check, lines_of
 
 PAGE = "docs/troubleshooting.md"
 SECTION = "By log line"
+ERRORS = "By error"
+# What kmend ends with, and what stands in the field `error`.
+ERROR_ENUMS = [
+    ("src/app.rs", "AppError"), ("src/store/mod.rs", "StoreError"), ("src/tls/error.rs", "TlsError"),
+    ("src/upstream/error.rs", "DialError"), ("src/telemetry/logs.rs", "LogError"),
+]
+# Cannot be met by whoever runs kmend, or only pass another one on.
+INSIDE = {"Twice", "Gone", "NoAddress", "Store"}
 MENDERS = ["offset_reset", "partition_discovery", "commit_buffer", "assignment_watchdog"]
 MACRO = re.compile(r"\btracing::(warn|error|info)!\s*\(")
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
@@ -188,8 +196,8 @@ def printed(ctx):
     return lines, problems
 
 
-def entries(ctx, page, section):
-    """(level, text) of each line in the tables of a section."""
+def entries(ctx, page, section, levels=("INFO", "WARN", "ERROR")):
+    """(level, text) of each line in the tables of a section. Without levels: of each row."""
     out, inside, depth = [], False, 0
     for _, line, fenced in lines_of(ctx.text(page)):
         heading = None if fenced else re.match(r"(#+) (.+)", line)
@@ -200,7 +208,7 @@ def entries(ctx, page, section):
                 inside = False
         # A bar inside a code span is written as \|.
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if inside and not fenced and len(cells) >= 3 and cells[1] in ("INFO", "WARN", "ERROR"):
+        if inside and not fenced and len(cells) >= 2 and (not levels or cells[1] in levels):
             for double, single in re.findall(r"``(.+?)``|`([^`]+)`", cells[0]):
                 out.append((cells[1].lower(), (double or single).strip()))
     return out
@@ -219,6 +227,24 @@ def same(line, entry):
     # Longer than what several lines have in common ("a connection was cut: ").
     enough = max(LEAST, min(24, len(PLACEHOLDER.sub("", line.text)) // 3))
     return fixed >= enough and bool(wildcard(entry, re.compile(r"\.\.\.")).fullmatch(PLACEHOLDER.sub("_", line.text)))
+
+
+def errors_check(ctx):
+    files, known, found = dict(sources(ctx)), [text for _, text in entries(ctx, PAGE, ERRORS, None)], []
+    for file, name in ERROR_ENUMS:
+        if file not in files:
+            found.append(f"{file} is not where it was")
+            continue
+        try:
+            texts = variants(files[file], name, file)
+        except ValueError as error:
+            found.append(str(error))
+            continue
+        for variant, text in texts.items():
+            line = Line("error", text, file)
+            if variant not in INSIDE and len(PLACEHOLDER.sub("", text)) >= LEAST and not any(same(line, e) for e in known):
+                found.append(f"{file}: {name}::{variant} {text!r} has no entry in {PAGE}, {ERRORS!r}")
+    return found
 
 
 def check(ctx):
@@ -257,5 +283,11 @@ CHECKS = [
         Broken("src/app.rs", 'tracing::warn!("second signal")', 'tracing::warn!("{before}")', "too little fixed text"),
         Broken(PAGE, "`second signal`", "`a second signal`", "never logs"),
         Broken("docs/offset_reset.md", "| `the log start moves faster", "| `The log start moves faster", "is not among its log lines"),
+    ]),
+    Check("errors", "what kmend says when it ends at once has an entry in docs/troubleshooting.md", errors_check, [
+        Broken("src/store/mod.rs", "is in use by another kmend", "belongs to a different process", "StoreError::Locked"),
+        Broken("src/tls/error.rs", "they cannot be used together", "the key is not the one of it", "TlsError::Pair"),
+        Broken("src/upstream/error.rs", "pub enum DialError", "pub enum DiallingError", "is not where it was"),
+        Broken(PAGE, "the name cannot be resolved", "the name is unknown", "DialError::Dns"),
     ]),
 ]
