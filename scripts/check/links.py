@@ -161,7 +161,7 @@ def invocations(text):
             for _, code in CODE.findall(line):
                 match = re.match(r"(?:[A-Z_]+=\S*\s+)*(?:\S*/)?kmend (.+)", code.strip())
                 # A log line may begin with the program's name, too: that is a sentence.
-                if match and not re.search(r"[,;] ", code):
+                if match and not re.search(r"[,;:] ", code):
                     yield number, match[1].split()
 
 
