@@ -14,11 +14,11 @@ use super::units::Duration;
 pub struct AssignmentWatchdog {
     /// What is done where no pattern below says otherwise.
     pub mode: Mode,
-    /// How long an assigned partition may stay unfetched.
+    /// How long an assigned partition may stay unfetched before it is reported.
     pub after: Duration,
-    /// Where members are made to rejoin.
+    /// Where members are made to rejoin; elsewhere unfetched partitions are only reported.
     pub scope: WatchdogScope,
-    /// How long a member with lag may neither fetch nor commit.
+    /// How long a member with lag may neither fetch nor commit before it is reported as stalled.
     pub stalled_after: Duration,
     /// Which members are then reported as stalled.
     pub stalled_scope: StalledScope,

@@ -15,7 +15,7 @@ use super::units::{Auto, ByteSize, Duration};
 pub struct CommitBuffer {
     /// What is done where no pattern below says otherwise.
     pub mode: Mode,
-    /// How long a refused commit is kept beyond the group's rebalance timeout.
+    /// How long a refused commit is kept beyond the group's rebalance timeout; then it is given up, with a warning.
     pub max_age: Duration,
     /// Per topic pattern: `{ mode }`.
     pub topics: BTreeMap<String, ModeRule>,
@@ -36,7 +36,7 @@ pub struct CommitBuffer {
 pub struct CommitGroupRule {
     /// Instead of the mender's mode.
     pub mode: Option<Mode>,
-    /// `pass`: the broker's "unknown member" reaches the client.
+    /// `pass`: the broker's UNKNOWN_MEMBER_ID (25) reaches the client; `buffer` (the default): its commit is kept.
     pub unknown_member: Option<UnknownMember>,
 }
 
@@ -52,7 +52,7 @@ pub enum UnknownMember {
 pub struct WriteBehind {
     /// `true`: commits are acknowledged before the broker has them.
     pub enabled: bool,
-    /// How often they are flushed.
+    /// How often the broker gets what was acknowledged.
     pub interval: Duration,
 }
 
@@ -61,7 +61,7 @@ pub struct WriteBehind {
 pub struct Delivered {
     /// `true`: commit what a dead client has provably handled.
     pub enabled: bool,
-    /// `true`: also for software that has not been measured (at most once).
+    /// `true`: also for software whose position runs ahead of its app, or that has not been measured (at most once: records may be skipped).
     #[serde(rename = "unsafe")]
     pub unmeasured: bool,
 }
@@ -69,11 +69,11 @@ pub struct Delivered {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Journal {
-    /// `auto`: /var/lib/kmend, else the user's state folder.
+    /// Folder of the journal and of the rest of kmend's state; `auto`: `/var/lib/kmend`, else the user's state folder.
     pub dir: Auto<PathBuf>,
-    /// Largest size on disk.
+    /// Most that is promised at one time. The file takes up to twice as much, and for a moment four times.
     pub max_bytes: ByteSize,
-    /// `write` survives the end of kmend, `always` that of the machine.
+    /// `write` survives the end of kmend, `always` (a flush to the disk before each acknowledgement) that of the machine.
     pub sync: Sync,
 }
 

@@ -75,7 +75,7 @@ pub struct Upstream {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTls {
-    /// `true`: the brokers are spoken to over TLS.
+    /// `true`: the brokers are spoken to over TLS; their certificates are always verified.
     pub enabled: bool,
     /// PEM file with the authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
@@ -83,18 +83,18 @@ pub struct UpstreamTls {
     pub cert_file: Option<PathBuf>,
     /// PEM file with the client key (mTLS).
     pub key_file: Option<PathBuf>,
-    /// Name to verify instead of the host that is dialled.
+    /// Name to verify in the brokers' certificates instead of the host that is dialled.
     pub server_name: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
-    /// Bootstrap listeners: one `host:port` or several; `localhost` binds both families.
+    /// Bootstrap listeners, for `bootstrap.servers` of the apps: one `host:port` or several; `localhost` binds both families.
     #[serde(deserialize_with = "one_or_many")]
     #[schemars(schema_with = "one_or_many_schema")]
     pub address: Vec<HostPort>,
-    /// First port of the range that brokers' listeners are taken from; `auto`: listen port + 1.
+    /// First of the 200 ports that the brokers' listeners are taken from; `auto`: listen port + 1.
     pub broker_ports: Auto<u16>,
     /// Host that clients are told in place of the brokers'; `auto`: the local address that the client connected to.
     pub advertised_host: Auto<String>,
@@ -109,37 +109,37 @@ pub struct ListenTls {
     pub enabled: bool,
     /// PEM file with the certificate chain that clients are shown.
     pub cert_file: Option<PathBuf>,
-    /// PEM file with its key.
+    /// PEM file with the key of that certificate.
     pub key_file: Option<PathBuf>,
-    /// PEM file with the authorities of the clients' certificates (mTLS).
+    /// PEM file with the authorities of the clients' certificates (mTLS): a client without one is not let in.
     pub client_ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Client connections; `auto`: from the descriptor limit.
+    /// Most client connections at one time, others are refused; `auto`: from the descriptor limit, two for each client.
     pub max_connections: Auto<u32>,
-    /// Largest frame that is let through (a broker's own limit is 100 MiB).
+    /// Longest request that is let through (a broker's own limit is 100 MiB); a longer one ends its connection.
     pub max_frame: ByteSize,
-    /// Largest frame that is held whole.
+    /// Longest message that is held whole for a mender. A longer one passes unseen; an answer in which addresses must be replaced ends its connection.
     pub max_whole_frame: ByteSize,
     /// What connections hold together; `auto`: 70 % of what a cgroup or `ulimit -v` leaves, or 256 MiB.
     pub memory: Auto<ByteSize>,
-    /// From accept to the first whole request head.
+    /// Longest time from accept to the first whole request head, TLS included.
     pub handshake_timeout: Duration,
-    /// For a request that has begun: until its next byte, or until all of it is there if it is held whole.
+    /// Longest time for a request that has begun: until its next byte, or until all of it is there if it is held whole.
     pub progress_timeout: Duration,
-    /// Without a byte in either direction, and nothing in flight but what one side does not read or end.
+    /// Longest time without a byte in either direction, while nothing is in flight but what one side does not read or end.
     pub idle_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
-    /// Where the admin server listens.
+    /// Where the admin server listens: metrics, health, status.
     pub address: HostPort,
-    /// `true`: `/readyz` also asks for a broker that answers.
+    /// `true`: `/readyz` also asks for a broker that answers. As a sidecar that makes the pod unready with the cluster.
     pub ready_requires_upstream: bool,
     /// What is answered on an address that is not loopback.
     pub expose: Expose,
@@ -175,7 +175,7 @@ pub struct OffsetReset {
     pub mode: Mode,
     /// Where a position below the log start is moved to.
     pub policy: ResetPolicy,
-    /// Per topic pattern (glob; first match in the file's order of specificity: exact, then longest): a policy, or `{ mode, policy }`.
+    /// Per topic pattern: a policy, or `{ mode, policy }`. An exact name wins over a pattern, a longer pattern over a shorter one.
     pub topics: BTreeMap<String, TopicRule>,
     /// Per group pattern: `{ mode }`.
     pub groups: BTreeMap<String, ModeRule>,
@@ -239,9 +239,9 @@ pub struct ModeRule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shutdown {
-    /// After the last client: longest time to flush.
+    /// After the last client: longest time to bring to the brokers what was promised.
     pub grace: Duration,
-    /// From the first signal: how long clients may still finish.
+    /// From the first signal: how long clients may still finish. Longer than the app's own grace where both get the signal together.
     pub drain_timeout: Duration,
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Sasl {
     /// How kmend logs in; null: the client's own login passes through.
     pub mechanism: Option<SaslMechanism>,
-    /// For PLAIN and SCRAM.
+    /// User name, for PLAIN and SCRAM.
     pub username: Option<String>,
     /// File that holds the password, for PLAIN and SCRAM; read anew for each login. A line break at its end does not count.
     pub password_file: Option<PathBuf>,
