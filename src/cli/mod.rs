@@ -48,10 +48,8 @@ fn command(cli: Cli, out: &mut Out) -> Result<(), Failed> {
         None => alone(cli.run.config, out),
         Some(Command::Run(args)) => start(args.config.sources(false), Kind::Run, out),
         Some(Command::Dev(args)) => start(args.config.sources(true), Kind::Dev, out),
-        Some(Command::Check { config, connect }) => {
-            let loaded = load(&config.sources(false), out)?;
-            notes(&loaded, out);
-            check::run(&loaded.config, connect, out)
+        Some(Command::Check { config, connect, json }) => {
+            check::run(&config.sources(false), check::Wanted { connect, json }, out)
         }
         Some(Command::Config(args)) => show(&args.sources(false), out),
         Some(Command::Schema) => {
