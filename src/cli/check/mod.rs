@@ -15,6 +15,7 @@ mod sessions;
 
 use tokio::runtime;
 
+pub(super) use self::local::admin_address;
 use self::probe::Env;
 use self::report::{Fault, Report, Scope, Step};
 use super::out::Out;

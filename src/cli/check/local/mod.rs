@@ -9,6 +9,7 @@ use super::report::Step;
 use crate::config::Loaded;
 use crate::tls;
 
+pub(in crate::cli) use ports::admin_address;
 pub(super) use ports::broker_ports;
 
 /// Everything but the ports for brokers: how many are needed only the cluster knows.

@@ -91,8 +91,7 @@ pub(super) fn admin(loaded: &Loaded, is_running: bool) -> Step {
 
 /// Where nobody has chosen the port kmend takes the next free one.
 fn next_admin(first: SocketAddr, error: &io::Error) -> Step {
-    let mut ports = (1..=ADMIN).filter_map(|i| first.port().checked_add(i));
-    match ports.find(|port| bind(SocketAddr::new(first.ip(), *port)).is_ok()) {
+    match free_admin(first) {
         Some(port) => {
             let says = format!("the default port is taken by another process: kmend will take {port}");
             Step::warn(
@@ -103,6 +102,19 @@ fn next_admin(first: SocketAddr, error: &io::Error) -> Step {
         }
         None => Step::fail(Scope::Kmend, "admin.address", refused("admin.address", "--admin", error)),
     }
+}
+
+fn free_admin(first: SocketAddr) -> Option<u16> {
+    let mut ports = (0..=ADMIN).filter_map(|i| first.port().checked_add(i));
+    ports.find(|port| bind(SocketAddr::new(first.ip(), *port)).is_ok())
+}
+
+/// Where the admin server of a kmend will be that is about to start.
+pub(in crate::cli) fn admin_address(loaded: &Loaded) -> HostPort {
+    let wanted = &loaded.config.admin.address;
+    let first = addresses(wanted).ok().and_then(|found| found.into_iter().next());
+    let free = first.filter(|_| !loaded.provenance.is_set("admin.address")).and_then(free_admin);
+    HostPort::new(wanted.host.clone(), free.unwrap_or(wanted.port))
 }
 
 /// The ports from which each broker gets one. `brokers`: how many there are, where that is known.

@@ -9,7 +9,7 @@ use crate::cli::checkpoints::configured;
 use crate::config::Config;
 use crate::config::units::Auto;
 
-const NAME: &str = "state folder";
+const NAME: &str = "state_folder";
 
 pub(super) fn folder(config: &Config) -> Step {
     let buffer = &config.menders.commit_buffer;
