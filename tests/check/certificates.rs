@@ -14,9 +14,9 @@ use crate::script::{Script, write};
 
 const DAY: u64 = 86_400;
 /// 2020-01-01, 2024-02-29 and 2090-01-01.
-const OF_2020: u64 = 1_577_836_800;
-const OF_2024: u64 = 1_709_164_800;
-const OF_2090: u64 = 3_786_912_000;
+pub const OF_2020: u64 = 1_577_836_800;
+pub const OF_2024: u64 = 1_709_164_800;
+pub const OF_2090: u64 = 3_786_912_000;
 
 pub struct Secured {
     pub kafka: Kafka,
@@ -48,13 +48,13 @@ pub fn inner() -> String {
 }
 
 /// Issues certificates of any time.
-struct Office {
+pub struct Office {
     dir: tempfile::TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Office {
-    fn new() -> Office {
+    pub fn new() -> Office {
         let dir = tempfile::Builder::new().prefix("kmend-office-").tempdir().unwrap();
         crate::harness::reaper::remove_at_end(dir.path());
         let key = KeyPair::generate().unwrap();
@@ -69,12 +69,12 @@ impl Office {
         self.dir.path().join(name)
     }
 
-    fn ca(&self) -> String {
+    pub fn ca(&self) -> String {
         self.file("ca.pem").display().to_string()
     }
 
     /// Valid from one second since 1970 to another.
-    fn issue(&self, name: &str, hosts: &[&str], from: u64, until: u64) -> Pair {
+    pub fn issue(&self, name: &str, hosts: &[&str], from: u64, until: u64) -> Pair {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -197,8 +197,6 @@ fn no_client_certificate_where_one_is_wanted() {
     let found = tls(Way::Mtls).run();
     let says = ["wants a client certificate of CN=kmend test authority, and none is configured"];
     let todo = ["upstream.tls.cert_file and upstream.tls.key_file"];
-    let step = found.value["steps"].as_array().unwrap().iter().find(|s| s["verdict"] == "fail").unwrap();
-    assert_eq!(step["fault"], "tls_client_certificate_missing", "{}", found.table);
     found.only_fault(69, "bootstrap tls", "tls_client_certificate_missing", &says, &todo);
     found.good(&["bootstrap tcp"]);
 }
@@ -210,7 +208,7 @@ fn a_client_certificate_that_the_broker_does_not_take() {
     let other = Authority::new(dir.path());
     let pair = other.pair(dir.path(), "mallory", &[]);
     let found = with(tls(Way::Mtls), &pair).run();
-    let says = ["the broker refuses kmend's certificate (CN=mallory, signed by CN=kmend test authority"];
+    let says = ["the broker refuses kmend's certificate (CN=mallory, signed by CN=kmend test authority", "another key"];
     let todo = ["upstream.tls.cert_file issued by an authority in the broker's ssl.truststore"];
     found.only_fault(69, "bootstrap tls", "tls_client_certificate_refused", &says, &todo);
     found.good(&["kmend upstream.tls.cert_file", "bootstrap tcp"]);

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use crate::certificates::{OF_2020, OF_2024, OF_2090, Office};
 use crate::kit::Check;
 use crate::script::Script;
 
@@ -54,6 +55,25 @@ fn too_few_descriptors() {
     let found = check().set("limits.max_connections", 1000).run();
     let says = ["the limit of 400 is enough for 168 clients, limits.max_connections is 1000"];
     found.only_warning("kmend descriptors", "descriptors", &says, &["ulimit -Hn", "limits.max_connections"]);
+}
+
+#[test]
+fn a_listeners_certificate() {
+    let office = Office::new();
+    let with = |until: u64, name: &str| {
+        let pair = office.issue(name, &["127.0.0.1"], OF_2020, until);
+        let check = cluster().set("listen.tls.enabled", true).set("listen.tls.client_ca_file", office.ca());
+        let check = check.set("listen.tls.cert_file", pair.cert.display().to_string());
+        check.set("listen.tls.key_file", pair.key.display().to_string()).run()
+    };
+    let found = with(OF_2090, "kmend");
+    found.faultless().good(&["kmend listen.tls.cert_file", "kmend listen.tls.client_ca_file"]);
+    assert!(found.table.contains("CN=kmend for 127.0.0.1, valid until 2090-01-01T00:00:00Z, fits its key"));
+    assert!(found.table.contains("only clients of CN=the office come in"), "{}", found.table);
+    let found = with(OF_2024, "late");
+    let says = ["the certificate CN=late has expired since 2024-02-29T00:00:00Z"];
+    found.only_fault(78, "kmend listen.tls.cert_file", "tls_expired", &says, &["renew it", "clock"]);
+    found.good(&["bootstrap metadata"]);
 }
 
 #[test]

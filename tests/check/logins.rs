@@ -3,7 +3,7 @@
 use crate::certificates::secured;
 use crate::harness::kafka::{PASSWORD, USER};
 use crate::harness::secured::token;
-use crate::harness::{Way, slot, unique};
+use crate::harness::{Way, ports, slot, unique};
 use crate::kit::Check;
 use crate::script::Script;
 
@@ -87,6 +87,25 @@ fn a_token_that_has_expired() {
     assert!(found.table.contains("clock"), "{}", found.table);
     assert!(found.table.contains("the broker refuses the login"), "{}", found.table);
     assert!(!found.table.contains(old), "a secret is shown");
+}
+
+#[test]
+fn a_token_endpoint_that_nobody_serves() {
+    let _slot = slot();
+    let check = at(Way::Oauth);
+    let secret = check.dir.path().join("secret");
+    std::fs::write(&secret, "hidden").unwrap();
+    let url = format!("http://127.0.0.1:{}/token", ports::free());
+    let check = check
+        .set("upstream.sasl.mechanism", "OAUTHBEARER")
+        .set("upstream.sasl.oauth.token_url", url.clone())
+        .set("upstream.sasl.oauth.client_id", "kmend")
+        .set("upstream.sasl.oauth.client_secret_file", secret.display().to_string());
+    let found = check.run();
+    assert_eq!(found.code, 69, "{}", found.table);
+    let line = found.table.lines().find(|line| line.starts_with("FAIL")).unwrap();
+    assert!(line.contains("credentials") && line.contains(&url) && line.contains("cannot be reached"), "{line}");
+    assert!(found.table.contains("to do: look at upstream.sasl.oauth.token_url"), "{}", found.table);
 }
 
 /// Most clusters: the clients bring their own login, and what can be known without one is.

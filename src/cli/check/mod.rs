@@ -58,14 +58,14 @@ fn wrong(says: String, todo: &str) -> Step {
 fn checked(loaded: &Loaded, wanted: Wanted, report: &mut Report, out: &mut Out) -> Result<(), Failed> {
     let config = &loaded.config;
     // Certificates that cannot be used are the configuration's fault.
-    let parts = Dialer::new(config).map_err(|e| files(&e, &chain(&e))).and_then(|dialer| {
-        let server = tls::Server::new(&config.listen.tls).map_err(|e| broken(&e, &chain(&e)))?;
+    let parts = Dialer::new(config).map_err(|e| Box::new(files(&e, &chain(&e)))).and_then(|dialer| {
+        let server = tls::Server::new(&config.listen.tls).map_err(|e| Box::new(broken(&e, &chain(&e))))?;
         Ok((dialer, server))
     });
     let (dialer, server) = match parts {
         Ok(parts) => parts,
         Err(step) => {
-            report.steps.push(step);
+            report.steps.push(*step);
             return Ok(());
         }
     };

@@ -56,6 +56,8 @@ impl<'a> Probe<'a> {
     }
 
     pub(super) fn fail(&mut self, name: &'static str, fault: Fault) {
+        // With TLS 1.3 a session stands before the broker has looked at kmend's certificate.
+        self.steps.retain(|step| step.name != name);
         self.steps.push(Step::fail(self.scope, name, fault).at(self.address));
     }
 

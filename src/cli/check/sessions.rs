@@ -185,6 +185,8 @@ impl Scene<'_> {
         let ours = facts.first().map_or_else(String::new, |facts| {
             format!(" ({}, signed by {}, valid until {})", whose(facts), facts.issuer, date(facts.ends))
         });
+        let is_namesake = facts.last().is_some_and(|facts| names.contains(&facts.issuer));
+        let by = if is_namesake { format!("{by}, of the same name but perhaps with another key") } else { by };
         Some(Fault::new(
             "tls_client_certificate_refused",
             format!("the broker refuses kmend's certificate{ours}: it takes those{by} ({how})"),

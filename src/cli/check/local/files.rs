@@ -43,7 +43,7 @@ pub(super) fn upstream(config: &Config, client: Option<&Client>) -> Vec<Step> {
         }
     };
     let own = client.own().and_then(Facts::read);
-    std::iter::once(trusted).chain(own.map(|facts| dated("upstream.tls.cert_file", &facts))).collect()
+    std::iter::once(trusted).chain(own.map(|facts| dated("upstream.tls.cert_file", &facts, ""))).collect()
 }
 
 pub(super) fn listen(config: &Config, server: Option<&Server>) -> Vec<Step> {
@@ -53,17 +53,18 @@ pub(super) fn listen(config: &Config, server: Option<&Server>) -> Vec<Step> {
         let names: Vec<_> = certificates::facts(&held).iter().map(whose).collect();
         Step::ok(Scope::Kmend, "listen.tls.client_ca_file", format!("only clients of {} come in", names.join("; ")))
     });
-    own.map(|facts| dated("listen.tls.cert_file", &facts)).into_iter().chain(clients).collect()
+    own.map(|facts| dated("listen.tls.cert_file", &facts, &format!(" for {}", hosts(&facts))))
+        .into_iter()
+        .chain(clients)
+        .collect()
 }
 
-/// A certificate of kmend's own, and its time.
-fn dated(key: &'static str, facts: &Facts) -> Step {
+/// A certificate of kmend's own, and its time. `held`: the hosts that count, in words.
+fn dated(key: &'static str, facts: &Facts, held: &str) -> Step {
     let now = certificates::now();
     let (whose, begins, ends) = (whose(facts), date(facts.begins), date(facts.ends));
     match life(facts, now) {
-        Life::Good => {
-            Step::ok(Scope::Kmend, key, format!("{whose} for {}, valid until {ends}, fits its key", hosts(facts)))
-        }
+        Life::Good => Step::ok(Scope::Kmend, key, format!("{whose}{held}, valid until {ends}, fits its key")),
         Life::Ending(left) => Step::warn(
             Scope::Kmend,
             key,
