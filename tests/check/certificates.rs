@@ -138,6 +138,14 @@ fn the_certificate_of_another_authority() {
     let says = ["CN=broker", "signed by CN=kmend test authority, which is not trusted", "CN=the office"];
     found.only_fault(69, "bootstrap tls", "tls_unknown_issuer", &says, &["upstream.tls.ca_file"]);
     found.good(&["kmend upstream.tls", "bootstrap tcp"]);
+    let found = tls(Way::Plain).set("upstream.tls.ca_file", serde_json::Value::Null).run();
+    let says = ["signed by CN=kmend test authority", "only the system's authorities are"];
+    found.only_fault(69, "bootstrap tls", "tls_unknown_issuer", &says, &["upstream.tls.ca_file"]);
+    let dir = tempfile::tempdir().unwrap();
+    let namesake = Authority::new(dir.path()).ca().display().to_string();
+    let found = tls(Way::Plain).set("upstream.tls.ca_file", namesake).run();
+    let says = ["signed by CN=kmend test authority", "of the same name but with another key"];
+    found.only_fault(69, "bootstrap tls", "tls_unknown_issuer", &says, &["upstream.tls.ca_file"]);
 }
 
 #[test]

@@ -112,36 +112,38 @@ impl Scene<'_> {
     }
 
     fn unknown_issuer(&self, chain: &[Facts]) -> Fault {
-        let trusted = match &self.settings().ca_file {
-            None => "only the system's authorities are trusted".to_owned(),
-            Some(path) => {
-                let held = files::certificates("upstream.tls.ca_file", path).unwrap_or_default();
-                let names: Vec<_> = certificates::facts(&held).iter().map(whose).collect();
-                format!("upstream.tls.ca_file holds {}", names.join("; "))
-            }
-        };
         let todo = "put the certificate of that authority into upstream.tls.ca_file";
-        match (chain.first(), chain.last()) {
-            (Some(own), Some(_)) if own.is_self_signed() => Fault::new(
+        let (Some(own), Some(last)) = (chain.first(), chain.last()) else {
+            let says = format!("the authority of the broker's certificate is not trusted: {}", self.trusted(""));
+            return Fault::new("tls_unknown_issuer", says, todo);
+        };
+        let trusted = self.trusted(&last.issuer);
+        if own.is_self_signed() {
+            return Fault::new(
                 "tls_unknown_issuer",
                 format!("the broker's certificate ({}) is signed by itself, and not trusted: {trusted}", whose(own)),
                 "put this very certificate into upstream.tls.ca_file, or have one issued by an authority",
-            ),
-            (Some(own), Some(last)) => Fault::new(
-                "tls_unknown_issuer",
-                format!(
-                    "the broker's certificate ({}) is signed by {}, which is not trusted: {trusted}",
-                    whose(own),
-                    last.issuer
-                ),
-                format!("{todo}; where an intermediate authority has signed it, let the broker send the whole chain"),
-            ),
-            _ => Fault::new(
-                "tls_unknown_issuer",
-                format!("the authority of the broker's certificate is not trusted: {trusted}"),
-                todo,
-            ),
+            );
         }
+        let way = if chain.len() > 1 { "has a chain that ends at" } else { "is signed by" };
+        Fault::new(
+            "tls_unknown_issuer",
+            format!("the broker's certificate ({}) {way} {}, which is not trusted: {trusted}", whose(own), last.issuer),
+            format!("{todo}; where an intermediate authority has signed it, let the broker send the whole chain"),
+        )
+    }
+
+    /// Who is trusted, beside that `issuer`.
+    fn trusted(&self, issuer: &str) -> String {
+        let Some(path) = &self.settings().ca_file else {
+            return "only the system's authorities are".to_owned();
+        };
+        let held = files::certificates("upstream.tls.ca_file", path).unwrap_or_default();
+        let facts = certificates::facts(&held);
+        let names: Vec<_> = facts.iter().map(whose).collect();
+        let is_namesake = facts.iter().any(|facts| facts.subject == issuer);
+        let other = if is_namesake { ", of the same name but with another key" } else { "" };
+        format!("upstream.tls.ca_file holds {}{other}", names.join("; "))
     }
 
     fn alert(&self, alert: AlertDescription) -> Fault {

@@ -61,11 +61,11 @@ fn listener(address: &HostPort, is_running: bool) -> Step {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
                 return Step::skip(Scope::Kmend, NAME, RUNS);
             }
-            Err(error) => return Step::fail(Scope::Kmend, NAME, refused(NAME, "--listen", &error)),
+            Err(error) => return Step::fail(Scope::Kmend, NAME, refused("--listen", &error)),
         }
     }
     match last.filter(|_| bound == 0) {
-        Some(error) => Step::fail(Scope::Kmend, NAME, refused(NAME, "--listen", &error)),
+        Some(error) => Step::fail(Scope::Kmend, NAME, refused("--listen", &error)),
         None => Step::ok(Scope::Kmend, NAME, "free"),
     }
 }
@@ -81,10 +81,10 @@ pub(super) fn admin(loaded: &Loaded, is_running: bool) -> Step {
                 Step::skip(Scope::Kmend, NAME, RUNS)
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_default => next_admin(first, &error),
-            Err(error) => Step::fail(Scope::Kmend, NAME, refused(NAME, "--admin", &error)),
+            Err(error) => Step::fail(Scope::Kmend, NAME, refused("--admin", &error)),
         },
-        Ok(None) => Step::fail(Scope::Kmend, NAME, refused(NAME, "--admin", &io::ErrorKind::AddrNotAvailable.into())),
-        Err(error) => Step::fail(Scope::Kmend, NAME, refused(NAME, "--admin", &error)),
+        Ok(None) => Step::fail(Scope::Kmend, NAME, refused("--admin", &io::ErrorKind::AddrNotAvailable.into())),
+        Err(error) => Step::fail(Scope::Kmend, NAME, refused("--admin", &error)),
     };
     step.at(address)
 }
@@ -100,7 +100,7 @@ fn next_admin(first: SocketAddr, error: &io::Error) -> Step {
                 Fault::ours("port_taken", says, "set admin.address to choose one"),
             )
         }
-        None => Step::fail(Scope::Kmend, "admin.address", refused("admin.address", "--admin", error)),
+        None => Step::fail(Scope::Kmend, "admin.address", refused("--admin", error)),
     }
 }
 
@@ -151,7 +151,7 @@ pub(in crate::cli::check) fn broker_ports(config: &Config, brokers: Option<usize
     Step::ok(Scope::Kmend, NAME, format!("{from} to {to}, {free} free"))
 }
 
-fn refused(key: &str, flag: &str, error: &io::Error) -> Fault {
+fn refused(flag: &str, error: &io::Error) -> Fault {
     let (id, todo) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             "port_taken",
@@ -165,7 +165,7 @@ fn refused(key: &str, flag: &str, error: &io::Error) -> Fault {
         }
         _ => ("listen", format!("choose another with {flag}")),
     };
-    Fault::ours(id, format!("{key}: kmend cannot listen here: {error}"), todo)
+    Fault::ours(id, format!("kmend cannot listen here: {error}"), todo)
 }
 
 fn is_absent(error: &io::Error) -> bool {
@@ -210,8 +210,8 @@ mod tests {
         drop(other);
         assert_eq!(listener(&address, false).verdict, Verdict::Ok);
         assert!(!kmend_at(&address));
-        let foreign = HostPort::new("192.0.2.255", 9092);
-        assert!(listener(&foreign, false).says.contains("listen.address: kmend cannot listen here"));
+        let foreign = HostPort::new("198.51.100.7", 9092);
+        assert!(listener(&foreign, false).says.contains("kmend cannot listen here"));
     }
 
     #[test]
