@@ -210,6 +210,29 @@ fn no_client_certificate_where_one_is_wanted() {
 }
 
 #[test]
+fn client_certificates_before_a_broker_with_tls_1_2() {
+    let office = Office::new();
+    let [broker, known] = ["broker12", "known"].map(|name| office.issue(name, &["127.0.0.1"], OF_2020, OF_2090));
+    let elsewhere = Office::new();
+    let stranger = elsewhere.issue("stranger", &[], OF_2020, OF_2090);
+    let ca = office.file("ca.pem");
+    let port = Script::brokers(&[(1, "127.0.0.1", 0)]).serve_tls12(&broker, &ca);
+    let check = || {
+        let check = Check::new(&[format!("127.0.0.1:{port}")]).set("upstream.tls.enabled", true);
+        check.set("upstream.tls.ca_file", office.ca())
+    };
+    let found = with(check(), &known).run();
+    found.faultless().good(&HELLO);
+    assert!(found.table.contains("TLS 1.2, CN=broker12"), "{}", found.table);
+    let found = check().run();
+    let says = ["wants a client certificate of CN=the office, and none is configured"];
+    found.only_fault(69, "bootstrap tls", "tls_client_certificate_missing", &says, &["upstream.tls.cert_file"]);
+    let found = with(check(), &stranger).run();
+    let says = ["refuses kmend's certificate (CN=stranger, signed by CN=the office"];
+    found.only_fault(69, "bootstrap tls", "tls_client_certificate_refused", &says, &["ssl.truststore"]);
+}
+
+#[test]
 fn a_client_certificate_that_the_broker_does_not_take() {
     let _slot = slot();
     let dir = tempfile::tempdir().unwrap();

@@ -159,6 +159,37 @@ fn brokers_that_advertise_one_address() {
     found.only_fault(69, "cluster advertised", "advertised_twice", &says, &["advertised.listeners of its own"]);
 }
 
+/// One after the other they would take minutes.
+#[test]
+fn a_hundred_brokers_that_say_nothing() {
+    let silent: Vec<_> = (2..102).map(|node| (node, TcpListener::bind("127.0.0.1:0").unwrap())).collect();
+    let mut script = Script::brokers(&[(1, "127.0.0.1", 0)]);
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    script.brokers.extend(silent.iter().map(|(node, listener)| (*node, "127.0.0.1".to_owned(), port(listener))));
+    let bootstrap = script.serve("127.0.0.1");
+    let began = Instant::now();
+    let found = Check::new(&[format!("127.0.0.1:{bootstrap}")]).hasty().run();
+    // For people and for scripts.
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    assert_eq!(found.code, 69);
+    assert_eq!(found.table.matches("does not answer a Kafka request within 1.5s").count(), 100, "{}", found.table);
+    assert!(found.errors.contains("100 steps failed"), "{}", found.errors);
+    found.good(&["broker identity"]);
+    let nodes = found.value["steps"].as_array().unwrap().iter().filter_map(|step| step["node"].as_i64());
+    assert!(nodes.is_sorted(), "in the order of the nodes");
+}
+
+#[test]
+fn descriptors_that_run_out() {
+    let brokers: Vec<_> = (1..33).map(|node| (node, "127.0.0.1", 0)).collect();
+    let port = Script::brokers(&brokers).serve("127.0.0.1");
+    let check = Check::new(&[format!("127.0.0.1:{port}")]).behind(&["sh", "-c", "ulimit -n 24; exec \"$0\" \"$@\""]);
+    let found = check.run();
+    assert_eq!(found.code, 78, "{}", found.table);
+    assert!(found.table.contains("this process has no descriptor left for a connection"), "{}", found.table);
+    assert!(found.table.contains("to do: raise the limit (ulimit -n"), "{}", found.table);
+}
+
 #[test]
 fn a_cluster_that_names_no_broker() {
     let port = Script::default().serve("127.0.0.1");

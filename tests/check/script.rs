@@ -15,7 +15,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 
 use crate::harness::secured::Pair;
 use crate::scripted::{Asked, answer_head, body, read_frame};
@@ -50,11 +51,35 @@ impl Script {
 
     /// The same over TLS, with this certificate.
     pub fn serve_tls(self, pair: &Pair) -> u16 {
+        self.serve_sessions(pair, rustls::ALL_VERSIONS, None)
+    }
+
+    /// The same by TLS 1.2 alone, for clients that this authority knows: there the handshake itself tells of a
+    /// certificate that is missing.
+    pub fn serve_tls12(self, pair: &Pair, clients: &Path) -> u16 {
+        self.serve_sessions(pair, &[&rustls::version::TLS12], Some(clients))
+    }
+
+    fn serve_sessions(
+        self,
+        pair: &Pair,
+        versions: &[&'static SupportedProtocolVersion],
+        clients: Option<&Path>,
+    ) -> u16 {
         let chain: Vec<_> = CertificateDer::pem_file_iter(&pair.cert).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(&pair.key).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(builder.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                builder.with_client_cert_verifier(verifier.unwrap())
+            }
+        };
+        let config = Arc::new(builder.with_single_cert(chain, key).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {

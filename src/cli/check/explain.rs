@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::config::units::HostPort;
 use crate::upstream::own::OwnError;
 use crate::upstream::sasl::{LoginError, TokenError};
-use crate::upstream::{Step, chain};
+use crate::upstream::{DialError, Step, chain};
 use crate::wire::frame::FrameError;
 
 pub(super) fn dns(address: &HostPort, error: &io::Error) -> Fault {
@@ -64,17 +64,21 @@ pub(super) fn tcp(found: &[SocketAddr], error: &io::Error) -> Fault {
             format!("there is no way to {at}: {error}"),
             "look at routes and at network policies; an IPv6 address needs IPv6 on this host",
         ),
-        _ if matches!(error.raw_os_error(), Some(23 | 24)) && cfg!(unix) => Fault::ours(
-            "descriptors",
-            format!("this process has no descriptor left for a connection: {error}"),
-            "raise the limit (ulimit -n, LimitNOFILE= of systemd)",
-        ),
         _ => Fault::new(
             "tcp",
             format!("no connection to {at}: {error}"),
             "look at the way to this address: firewalls, security groups, network policies",
         ),
     }
+}
+
+/// Nothing is wrong with the broker.
+pub(super) fn descriptors(error: &DialError) -> Fault {
+    Fault::ours(
+        "descriptors",
+        format!("this process has no descriptor left for a connection: {}", chain(error)),
+        "raise the limit (ulimit -n, LimitNOFILE= of systemd)",
+    )
 }
 
 fn addresses(found: &[SocketAddr]) -> String {

@@ -132,6 +132,7 @@ impl<'a> Probe<'a> {
 
     async fn ended(&mut self, trail: &Trail, error: DialError) {
         match error {
+            error if error.is_out_of_descriptors() => self.fail("tcp", explain::descriptors(&error)),
             DialError::Dns { source, .. } => self.fail("dns", explain::dns(self.address, &source)),
             DialError::Tcp { source, .. } => self.fail("tcp", explain::tcp(&trail.addresses, &source)),
             DialError::Tls { source, .. } => self.no_session(&source).await,

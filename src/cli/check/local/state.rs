@@ -18,7 +18,10 @@ pub(super) fn folder(config: &Config) -> Step {
     for folder in configured(config) {
         match writable(&folder) {
             Ok(()) => return Step::ok(Scope::Kmend, NAME, format!("{} can be written", folder.display())),
-            Err((at, error)) => why = format!("{} cannot be written: {}: {error}", folder.display(), at.display()),
+            Err((at, error)) => {
+                let at = if at == folder { String::new() } else { format!("{}: ", at.display()) };
+                why = format!("{} cannot be written: {at}{error}", folder.display());
+            }
         }
     }
     let todo = "let it belong to kmend's user (securityContext.fsGroup in Kubernetes), mount a volume there, or set \
