@@ -202,4 +202,8 @@ fn beside_a_kmend_that_runs() {
     for step in ["kmend listen.address", "kmend admin.address", "kmend listen.broker_ports"] {
         found.skips(step, "a kmend runs here");
     }
+    // A second one, with ports of its own, that wants the first one's admin port.
+    let found = Check::new(&[pair.second()]).set("admin.address", kmend.admin.clone()).run();
+    found.only_fault(78, "kmend admin.address", "port_taken", &[&kmend.admin], &["--admin"]);
+    found.good(&["kmend listen.address", "kmend listen.broker_ports"]);
 }

@@ -19,9 +19,9 @@ pub(super) async fn look(loaded: &Loaded, upstream: Option<&tls::Client>, listen
     steps.extend(files::upstream(config, upstream));
     steps.extend(files::listen(config, listen));
     steps.extend(files::secrets(config).await);
-    let is_running = ports::kmend_at(&config.admin.address);
-    steps.extend(ports::listeners(config, is_running));
-    steps.push(ports::admin(loaded, is_running));
+    let runs = ports::is_running(config);
+    steps.extend(ports::listeners(config, runs));
+    steps.push(ports::admin(loaded, runs));
     steps.push(state::folder(config));
     steps.push(limits::descriptors(config));
     steps

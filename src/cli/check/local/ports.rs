@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::check::report::{Fault, Scope, Step};
@@ -16,33 +17,43 @@ const BROKERS: u16 = 200;
 const ADMIN: u16 = 20;
 /// For the answer of an admin server on this host.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Where its name stands in the metrics, at the latest.
-const ENOUGH: u64 = 1 << 20;
+/// Metrics of thousands of partitions.
+const LONGEST: u64 = 16 << 20;
 /// What every kmend's metrics hold.
 const MARK: &[u8] = b"kmend_build_info";
 
 const RUNS: &str = "not tried: a kmend runs here, and has it";
 
-/// Whether a kmend answers there.
-pub(super) fn kmend_at(admin: &HostPort) -> bool {
-    let ask = || -> io::Result<bool> {
-        let address = addresses(admin)?.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
-        let mut text = Vec::new();
-        // What came until the end of patience counts as well.
-        let _ = stream.take(ENOUGH).read_to_end(&mut text);
-        Ok(text.windows(MARK.len()).any(|window| window == MARK))
-    };
-    ask().unwrap_or(false)
+/// Whether the kmend of this configuration runs already: one answers at the admin address, and listens where this one
+/// would. On an address that is not loopback it does not tell where it listens.
+pub(super) fn is_running(config: &Config) -> bool {
+    let admin = &config.admin.address;
+    let theirs = get(admin, "/api/config").and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+    let theirs = theirs.as_ref().and_then(|answer| answer.pointer("/config/listen/address")?.as_array());
+    match theirs {
+        Some(theirs) => config.listen.address.iter().any(|ours| theirs.contains(&ours.to_string().into())),
+        None => get(admin, "/metrics").is_some_and(|body| body.windows(MARK.len()).any(|window| window == MARK)),
+    }
 }
 
-pub(super) fn listeners(config: &Config, is_running: bool) -> Vec<Step> {
-    config.listen.address.iter().map(|address| listener(address, is_running).at(address)).collect()
+/// The body of a good answer.
+fn get(admin: &HostPort, path: &str) -> Option<Vec<u8>> {
+    let address = addresses(admin).ok()?.into_iter().next()?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.take(LONGEST).read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let is_good = answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200");
+    is_good.then(|| answer.split_off(end + 4))
 }
 
-fn listener(address: &HostPort, is_running: bool) -> Step {
+pub(super) fn listeners(config: &Config, runs: bool) -> Vec<Step> {
+    config.listen.address.iter().map(|address| listener(address, runs).at(address)).collect()
+}
+
+fn listener(address: &HostPort, runs: bool) -> Step {
     const NAME: &str = "listen.address";
     let found = match addresses(address) {
         Ok(found) => found,
@@ -58,7 +69,7 @@ fn listener(address: &HostPort, is_running: bool) -> Step {
             Ok(()) => bound += 1,
             // A host without IPv6 still has a `localhost`.
             Err(error) if is_absent(&error) => last = Some(error),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && runs => {
                 return Step::skip(Scope::Kmend, NAME, RUNS);
             }
             Err(error) => return Step::fail(Scope::Kmend, NAME, refused("--listen", &error)),
@@ -70,16 +81,14 @@ fn listener(address: &HostPort, is_running: bool) -> Step {
     }
 }
 
-pub(super) fn admin(loaded: &Loaded, is_running: bool) -> Step {
+pub(super) fn admin(loaded: &Loaded, runs: bool) -> Step {
     const NAME: &str = "admin.address";
     let address = &loaded.config.admin.address;
     let is_default = !loaded.provenance.is_set(NAME);
     let step = match addresses(address).map(|found| found.into_iter().next()) {
         Ok(Some(first)) => match bind(first) {
             Ok(()) => Step::ok(Scope::Kmend, NAME, "free"),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_running => {
-                Step::skip(Scope::Kmend, NAME, RUNS)
-            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && runs => Step::skip(Scope::Kmend, NAME, RUNS),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_default => next_admin(first, &error),
             Err(error) => Step::fail(Scope::Kmend, NAME, refused("--admin", &error)),
         },
@@ -130,7 +139,7 @@ pub(in crate::cli::check) fn broker_ports(config: &Config, brokers: Option<usize
     let taken: Vec<u16> = config.listen.address.iter().map(|a| a.port).chain([config.admin.address.port]).collect();
     let range: Vec<u16> = (0..BROKERS).filter_map(|i| from.checked_add(i)).filter(|p| !taken.contains(p)).collect();
     let to = range.last().copied().unwrap_or(from);
-    if kmend_at(&config.admin.address) {
+    if is_running(config) {
         return Step::skip(Scope::Kmend, NAME, "not tried: a kmend runs here, and has those that it needs");
     }
     let ips: Vec<IpAddr> = addresses(first).unwrap_or_default().iter().map(SocketAddr::ip).collect();
@@ -209,7 +218,9 @@ mod tests {
         assert_eq!(listener(&address, true).verdict, Verdict::Skip);
         drop(other);
         assert_eq!(listener(&address, false).verdict, Verdict::Ok);
-        assert!(!kmend_at(&address));
+        let mut config = Config::default();
+        config.admin.address = address;
+        assert!(!is_running(&config));
         let foreign = HostPort::new("198.51.100.7", 9092);
         assert!(listener(&foreign, false).says.contains("kmend cannot listen here"));
     }
