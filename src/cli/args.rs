@@ -37,9 +37,12 @@ pub(super) enum Command {
     Check {
         #[command(flatten)]
         config: ConfigArgs,
-        /// Connect to every bootstrap address and every broker
+        /// Look at this host, every bootstrap address and every broker, step by step
         #[arg(long)]
         connect: bool,
+        /// For programs
+        #[arg(long)]
+        json: bool,
     },
     /// Print the effective configuration, each key with where it came from, secrets redacted
     Config(ConfigArgs),

@@ -3,7 +3,9 @@
 mod args;
 mod check;
 mod checkpoints;
+mod dev;
 mod journal;
+mod man;
 mod out;
 mod text;
 
@@ -15,11 +17,11 @@ use clap::{CommandFactory, Parser};
 use self::args::{Cli, Command, ConfigArgs, JournalCommand};
 use self::out::Out;
 use crate::app::{self, Kind, Start};
-use crate::config::model::Mode;
 use crate::config::{self, ConfigError, Loaded, Sources};
 
 const USAGE: u8 = 64;
 const UNAVAILABLE: u8 = 69;
+const SOFTWARE: u8 = 70;
 
 /// Why a command ended without its result; what there was to say has been said.
 type Failed = u8;
@@ -48,10 +50,8 @@ fn command(cli: Cli, out: &mut Out) -> Result<(), Failed> {
         None => alone(cli.run.config, out),
         Some(Command::Run(args)) => start(args.config.sources(false), Kind::Run, out),
         Some(Command::Dev(args)) => start(args.config.sources(true), Kind::Dev, out),
-        Some(Command::Check { config, connect }) => {
-            let loaded = load(&config.sources(false), out)?;
-            notes(&loaded, out);
-            check::run(&loaded.config, connect, out)
+        Some(Command::Check { config, connect, json }) => {
+            check::run(&config.sources(false), check::Wanted { connect, json }, out)
         }
         Some(Command::Config(args)) => show(&args.sources(false), out),
         Some(Command::Schema) => {
@@ -69,9 +69,10 @@ fn command(cli: Cli, out: &mut Out) -> Result<(), Failed> {
             Ok(())
         }
         Some(Command::Man) => {
-            let mut page = Vec::new();
-            // Writing to memory cannot fail.
-            let _ = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            let page = man::page(Cli::command()).map_err(|error| {
+                out.error(&format!("the page cannot be made: {error}"));
+                SOFTWARE
+            })?;
             out.text(&String::from_utf8_lossy(&page));
             Ok(())
         }
@@ -100,41 +101,13 @@ fn start(sources: Sources, kind: Kind, out: &mut Out) -> Result<(), Failed> {
     let loaded = load(&sources, out)?;
     if kind == Kind::Dev {
         notes(&loaded, out);
-        welcome(&loaded, out);
+        dev::welcome(&loaded).iter().for_each(|line| out.line(line));
     }
     let start = Start { loaded, sources, kind };
     app::run(start).map_err(|error| {
         out.error(&crate::upstream::chain(&error));
         error.exit_code()
     })
-}
-
-/// What a developer needs to know, and nothing else.
-fn welcome(loaded: &Loaded, out: &mut Out) {
-    let list = |addresses: &[config::units::HostPort]| {
-        let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        texts.join(",")
-    };
-    let config = &loaded.config;
-    out.line(&format!("bootstrap.servers={}", list(&config.listen.address)));
-    if config.listen.tls.enabled {
-        out.line("security.protocol=SSL");
-    }
-    out.line(&format!("upstream: {}", list(&config.upstream.bootstrap)));
-    out.line(&format!("admin:    http://{}/", config.admin.address));
-    let buffer = &config.menders.commit_buffer;
-    if buffer.mode == Mode::Repair {
-        let on = [
-            (
-                buffer.write_behind.enabled,
-                "write-behind (commits are acknowledged here, and reach the broker a little later)",
-            ),
-            (buffer.delivered.enabled, "delivered (a killed app's position is committed for it)"),
-        ];
-        for (_, what) in on.iter().filter(|(is_on, _)| *is_on) {
-            out.line(&format!("on:       {what}"));
-        }
-    }
 }
 
 fn load(sources: &Sources, out: &mut Out) -> Result<Loaded, Failed> {

@@ -17,6 +17,11 @@ impl Out {
         let _ = stdout.flush();
     }
 
+    /// Whether results may have colours: on a terminal, where nobody minds.
+    pub(super) fn is_coloured(&self) -> bool {
+        io::stdout().is_terminal() && colours_wanted()
+    }
+
     /// A result of one line.
     pub(super) fn line(&mut self, text: &str) {
         self.text(&format!("{text}\n"));

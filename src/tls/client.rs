@@ -74,14 +74,15 @@ impl Client {
 
     /// A session with the broker that is known as `host`.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Transport> {
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => ServerName::try_from(host.trim_end_matches('.').to_owned())
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
-        };
+        let name = self.name(host)?;
         let bounded = |session: &mut rustls::ClientConnection| session.set_buffer_limit(Some(super::BUFFER));
         let stream = self.connector.connect_with(name, stream, bounded).await?;
         Ok(Transport::Tls(Box::new(stream.into())))
+    }
+
+    /// The name that is verified.
+    pub(super) fn name(&self, host: &str) -> io::Result<ServerName<'static>> {
+        self.server_name.clone().map_or_else(|| server_name(host), Ok)
     }
 
     pub fn contents(&self) -> Contents {
@@ -92,6 +93,11 @@ impl Client {
     pub fn own(&self) -> Option<&CertificateDer<'static>> {
         self.own.as_ref()
     }
+}
+
+pub(super) fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    let name = host.trim_end_matches('.').to_owned();
+    ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 fn builder(

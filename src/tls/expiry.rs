@@ -2,12 +2,12 @@
 
 use rustls::pki_types::CertificateDer;
 
-const INTEGER: u8 = 0x02;
+pub(super) const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
+pub(super) const SEQUENCE: u8 = 0x30;
 /// The version of an X.509 certificate: `[0] EXPLICIT`.
-const VERSION: u8 = 0xa0;
+pub(super) const VERSION: u8 = 0xa0;
 
 /// The end of its validity, in seconds since 1970; `None` where it cannot be read (RFC 5280, 4.1).
 pub fn expires(certificate: &CertificateDer<'_>) -> Option<i64> {
@@ -25,13 +25,13 @@ pub fn expires(certificate: &CertificateDer<'_>) -> Option<i64> {
 }
 
 /// The contents of the first element, if it has this tag, and what follows it.
-fn take(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
+pub(super) fn take(bytes: &[u8], wanted: u8) -> Option<(&[u8], &[u8])> {
     let (tag, contents, rest) = element(bytes)?;
     (tag == wanted).then_some((contents, rest))
 }
 
 /// Tag, contents and the rest, in DER with tags of one byte.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let [tag, first, rest @ ..] = bytes else {
         return None;
     };
@@ -51,7 +51,7 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`.
-fn time(tag: u8, text: &[u8]) -> Option<i64> {
+pub(super) fn time(tag: u8, text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text.strip_suffix(b"Z")?).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?;
     let (year, rest) = match tag {
         UTC_TIME => {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use rustls::ProtocolVersion;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
@@ -18,6 +20,14 @@ use tokio_rustls::TlsStream;
 pub enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A TLS session, for whoever tells of it.
+#[derive(Debug)]
+pub struct Session {
+    pub version: Option<ProtocolVersion>,
+    /// The peer's chain, its own certificate first.
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 impl Transport {
@@ -35,6 +45,16 @@ impl Transport {
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.tcp().local_addr()
+    }
+
+    /// What came of the handshake; `None` without TLS.
+    pub fn session(&self) -> Option<Session> {
+        let Self::Tls(stream) = self else {
+            return None;
+        };
+        let state = stream.get_ref().1;
+        let certificates = state.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+        Some(Session { version: state.protocol_version(), certificates })
     }
 
     pub fn is_tls(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -49,6 +50,17 @@ pub struct Connected {
     pub transport: Transport,
     /// Where kmend has logged in.
     pub session: Option<Session>,
+}
+
+/// How far an attempt came, whatever its end.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// What the name resolved to.
+    pub addresses: Vec<SocketAddr>,
+    /// Which of them took the connection.
+    pub peer: Option<SocketAddr>,
+    /// Where the session stood.
+    pub tls: Option<tls::Session>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,7 +120,7 @@ impl Dialer {
     pub async fn dial(&self, address: &HostPort) -> Result<Connected, DialError> {
         self.refuse_recent(address)?;
         let start = Instant::now();
-        let result = self.attempt(address, start).await;
+        let result = self.attempt(address, start, None).await;
         if let Err(error) = &result {
             let is_login = matches!(error, DialError::Login { .. });
             if is_login || start.elapsed() >= SLOW {
@@ -116,6 +128,24 @@ impl Dialer {
             }
         }
         result
+    }
+
+    /// The same for whoever wants to know how it went. It is tried in any case, and nothing of it is remembered.
+    pub async fn dial_with_trail(&self, address: &HostPort) -> (Trail, Result<Connected, DialError>) {
+        let mut trail = Trail::default();
+        let result = self.attempt(address, Instant::now(), Some(&mut trail)).await;
+        (trail, result)
+    }
+
+    /// What this address shows in a TLS handshake that ends there, whether or not TLS is on; `None`: no connection.
+    pub async fn inspect_tls(&self, address: &HostPort) -> Option<tls::Shown> {
+        let settings = self.settings.load_full();
+        let inspect = async {
+            let found = self.resolver.resolve(address).await.ok()?;
+            let stream = connect::connect(&found).await.ok()?;
+            Some(tls::inspect(settings.tls.as_deref(), &address.host, stream).await)
+        };
+        tokio::time::timeout(settings.connect_timeout, inspect).await.ok().flatten()
     }
 
     /// A connection to one of these, tried in turn; says to which. The error is that of the last
@@ -142,7 +172,12 @@ impl Dialer {
         Err(failure)
     }
 
-    async fn attempt(&self, address: &HostPort, start: Instant) -> Result<Connected, DialError> {
+    async fn attempt(
+        &self,
+        address: &HostPort,
+        start: Instant,
+        mut trail: Option<&mut Trail>,
+    ) -> Result<Connected, DialError> {
         let settings = self.settings.load_full();
         let limit = Limit { address, after: settings.connect_timeout, deadline: start + settings.connect_timeout };
         let resolve = self.resolver.resolve(address);
@@ -150,10 +185,16 @@ impl Dialer {
             .hold(Step::Dns, resolve)
             .await?
             .map_err(|source| DialError::Dns { address: address.clone(), source })?;
+        if let Some(trail) = &mut trail {
+            trail.addresses.clone_from(&found);
+        }
         let stream = limit
             .hold(Step::Tcp, connect::connect(&found))
             .await?
             .map_err(|source| DialError::Tcp { address: address.clone(), source })?;
+        if let Some(trail) = &mut trail {
+            trail.peer = stream.peer_addr().ok();
+        }
         let transport = match &settings.tls {
             None => Transport::Plain(stream),
             Some(tls) => limit
@@ -161,6 +202,9 @@ impl Dialer {
                 .await?
                 .map_err(|source| DialError::Tls { address: address.clone(), hint: tls::hint(&source), source })?,
         };
+        if let Some(trail) = &mut trail {
+            trail.tls = transport.session();
+        }
         let Some(account) = &settings.account else {
             return Ok(Connected { transport, session: None });
         };

@@ -10,5 +10,5 @@ pub mod own;
 mod resolve;
 pub mod sasl;
 
-pub use dial::{Connected, Dialer};
+pub use dial::{Connected, Dialer, Trail};
 pub use error::{DialError, Step, UpstreamError, chain};

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::tls::Transport;
 use crate::wire::api::ApiKey;
 use crate::wire::codec::{entry, local};
-use crate::wire::frame::{self, PREFIX};
+use crate::wire::frame::{self, FrameError, PREFIX};
 use crate::wire::head::{self, RESPONSE_FIXED};
 use crate::wire::layout::{self, mark};
 use crate::wire::walk::{self, Mark, Visitor};
@@ -26,6 +26,9 @@ pub enum OwnError {
     Late,
     #[error("the answer cannot be read")]
     Unreadable,
+    /// It does not even begin like one of Kafka's.
+    #[error("the answer cannot be read: {0}")]
+    NotKafka(FrameError),
 }
 
 /// A complete response frame.
@@ -70,7 +73,7 @@ impl Own {
         self.transport.flush().await?;
         let mut prefix = [0; PREFIX];
         self.transport.read_exact(&mut prefix).await?;
-        let size = frame::check_response(prefix, 4).map_err(|_| OwnError::Unreadable)?;
+        let size = frame::check_response(prefix, 4).map_err(OwnError::NotKafka)?;
         let total = PREFIX + size as usize;
         if total > self.longest {
             return Err(OwnError::Unreadable);
@@ -108,6 +111,11 @@ impl Versions {
         let (min, max) = *self.0.get(&api)?;
         let newest = max.min(want.1);
         (newest >= min.max(want.0)).then_some(newest)
+    }
+
+    /// How many APIs the broker has.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -1,135 +1,158 @@
-//! `kmend check`: is the configuration right, and (with `--connect`) is the cluster there?
+//! `kmend check`: is the configuration right, and (with `--connect`) does everything around it work?
+//!
+//! `local` looks at this host, `cluster` at every bootstrap address and every broker; each address goes through `probe`.
+//! Whatever is found is a [`Step`] of the [`Report`]: `explain` and `sessions` turn errors into words.
 
-mod kafka;
+mod certificates;
+mod cluster;
+mod explain;
+mod local;
+mod probe;
+mod questions;
 mod reader;
-
-use std::time::Duration;
+mod report;
+mod sessions;
 
 use tokio::runtime;
 
-use self::kafka::{Broker, ProbeError};
+pub(super) use self::local::admin_address;
+use self::probe::Env;
+use self::report::{Fault, Report, Scope, Step};
 use super::out::Out;
 use super::{Failed, UNAVAILABLE};
-use crate::config::units::HostPort;
-use crate::config::{Config, ConfigError};
-use crate::tls;
-use crate::upstream::{Dialer, chain};
+use crate::config::model::UpstreamTls;
+use crate::config::sasl::Sasl;
+use crate::config::{self, Config, ConfigError, Loaded, Sources};
+use crate::tls::{self, TlsError};
+use crate::upstream::{Dialer, UpstreamError, chain};
 
-/// One line of the table.
-struct Row {
-    what: String,
-    address: String,
-    good: bool,
-    said: String,
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub connect: bool,
+    pub json: bool,
 }
 
-pub(super) fn run(config: &Config, connect: bool, out: &mut Out) -> Result<(), Failed> {
-    // Certificates that cannot be used are the configuration's fault.
-    let dialer = Dialer::new(config).map_err(|error| wrong(&error, out))?;
-    let server = tls::Server::new(&config.listen.tls).map_err(|error| wrong(&error, out))?;
-    for note in tls::notes(config, dialer.tls().as_deref(), server.as_ref()) {
-        out.note(&note);
+pub(super) fn run(sources: &Sources, wanted: Wanted, out: &mut Out) -> Result<(), Failed> {
+    let mut report = Report::default();
+    let result = config::load(sources);
+    if let Ok(loaded) = &result {
+        report.notes.extend(loaded.notes.iter().cloned());
     }
-    if !connect {
-        out.line("the configuration is valid");
+    match result {
+        Ok(loaded) => checked(&loaded, wanted, &mut report, out)?,
+        Err(error) => {
+            for problem in &error.problems {
+                report.steps.push(wrong(problem.to_string(), "see docs/configuration.md, or kmend schema"));
+            }
+        }
+    }
+    tell(&report, wanted, out);
+    report.outcome()
+}
+
+fn wrong(says: String, todo: &str) -> Step {
+    Step::fail(Scope::Kmend, "configuration", Fault::ours("configuration", says, todo))
+}
+
+fn checked(loaded: &Loaded, wanted: Wanted, report: &mut Report, out: &mut Out) -> Result<(), Failed> {
+    let config = &loaded.config;
+    // Certificates that cannot be used are the configuration's fault.
+    let parts = Dialer::new(config).map_err(|e| Box::new(files(&e, &chain(&e)))).and_then(|dialer| {
+        let server = tls::Server::new(&config.listen.tls).map_err(|e| Box::new(broken(&e, &chain(&e))))?;
+        Ok((dialer, server))
+    });
+    let (dialer, server) = match parts {
+        Ok(parts) => parts,
+        Err(step) => {
+            report.steps.push(*step);
+            return Ok(());
+        }
+    };
+    report.steps.push(Step::ok(Scope::Kmend, "configuration", "valid"));
+    report.notes.extend(tls::notes(config, dialer.tls().as_deref(), server.as_ref()));
+    if !wanted.connect {
         return Ok(());
     }
+    let bare = bare(config).map_err(|error| {
+        out.error(&chain(&error));
+        ConfigError::EXIT_CODE
+    })?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         out.error(&format!("the runtime cannot start: {error}"));
         UNAVAILABLE
     })?;
-    let rows = runtime.block_on(probe_all(config, &dialer));
+    runtime.block_on(async {
+        let upstream = dialer.tls();
+        report.steps.extend(local::look(loaded, upstream.as_deref(), server.as_ref()).await);
+        let at = report.steps.len();
+        let env = Env { config: config.clone(), dialer, bare };
+        let brokers = cluster::look(env, report).await;
+        report.steps.insert(at, local::broker_ports(config, brokers));
+    });
     // A resolver that hangs would otherwise be waited for.
     runtime.shutdown_background();
-    out.text(&table(&rows));
-    if rows.iter().all(|row| row.good) {
-        return Ok(());
+    Ok(())
+}
+
+/// Neither TLS nor a login.
+fn bare(config: &Config) -> Result<Dialer, UpstreamError> {
+    let mut config = config.clone();
+    config.upstream.tls = UpstreamTls::default();
+    config.upstream.sasl = Sasl::default();
+    Dialer::new(&config)
+}
+
+fn files(error: &UpstreamError, says: &str) -> Step {
+    match error {
+        UpstreamError::Tls(error) => broken(error, says),
+        UpstreamError::Login { .. } => wrong(says.to_owned(), "complete upstream.sasl (docs/sasl.md)"),
     }
-    out.error("the cluster cannot be reached as it should");
-    Err(UNAVAILABLE)
 }
 
-fn wrong(error: &dyn std::error::Error, out: &mut Out) -> Failed {
-    out.error(&chain(error));
-    ConfigError::EXIT_CODE
+fn broken(error: &TlsError, says: &str) -> Step {
+    let (id, todo) = match error {
+        TlsError::Pem { .. } => ("tls_file", "let the file exist, be readable by kmend's user, and be PEM"),
+        TlsError::Empty { .. } => (
+            "tls_file",
+            "put the PEM block there (-----BEGIN CERTIFICATE-----, or an unencrypted -----BEGIN PRIVATE KEY-----); Java \
+             key stores are converted by keytool and openssl",
+        ),
+        TlsError::NoRoots { .. } => ("tls_no_authority", "set the CA file, or install the system's authorities"),
+        TlsError::Root { .. } => ("tls_file", "replace this authority's certificate: it is not one of X.509 version 3"),
+        TlsError::Pair { .. } => (
+            "tls_pair",
+            "put the key there that the certificate was issued for, and the chain with its own certificate first",
+        ),
+        TlsError::Half { .. } => ("tls_pair", "a certificate needs its key, and the other way round"),
+        TlsError::ServerName { .. } => ("tls_name", "set it to a host name, without a port"),
+        TlsError::Versions { .. } | TlsError::Verifier { .. } => ("tls_file", "look at the files of this section"),
+    };
+    Step::fail(Scope::Kmend, "configuration", Fault::ours(id, says, todo))
 }
 
-async fn probe_all(config: &Config, dialer: &Dialer) -> Vec<Row> {
-    let limit = config.upstream.connect_timeout.0;
-    let mut rows = Vec::new();
-    let mut brokers = None;
-    for address in &config.upstream.bootstrap {
-        let mut probe = match kafka::Probe::connect(dialer, address, limit).await {
-            Ok(probe) => probe,
-            Err(error) => {
-                rows.push(failed("bootstrap", address, &error));
-                continue;
-            }
-        };
-        rows.push(good("bootstrap", address, probe.summary()));
-        if brokers.is_none() {
-            match probe.brokers().await {
-                Ok(list) => brokers = Some(list),
-                // Not a failure: most clusters want a login first, and the clients bring theirs.
-                Err(ProbeError::HungUp) => {
-                    rows.push(good(
-                        "metadata",
-                        address,
-                        "not without a login: the brokers behind were not tried".to_owned(),
-                    ));
-                    rows.extend(mechanisms(dialer, address, limit).await);
-                }
-                Err(error) => rows.push(failed("metadata", address, &error)),
-            }
+fn tell(report: &Report, wanted: Wanted, out: &mut Out) {
+    if wanted.json {
+        out.text(&report.as_json());
+        return;
+    }
+    for note in &report.notes {
+        out.note(note);
+    }
+    let failed = report.outcome();
+    let is_wrong = failed == Err(ConfigError::EXIT_CODE) && report.steps.iter().all(|s| s.name == "configuration");
+    if is_wrong {
+        // Nothing else was looked at.
+        for fault in report.steps.iter().filter_map(|step| step.fault.as_ref()) {
+            out.error(&fault.says);
+        }
+    } else if !wanted.connect {
+        out.line("the configuration is valid");
+    } else {
+        out.text(&report.as_table(out.is_coloured()));
+        match failed {
+            Ok(()) => out.line(&report.summary()),
+            Err(_) => out.error(&report.summary()),
         }
     }
-    for Broker { id, address } in brokers.unwrap_or_default() {
-        let what = format!("broker {id}");
-        rows.push(match kafka::Probe::connect(dialer, &address, limit).await {
-            Ok(probe) => good(&what, &address, probe.summary()),
-            Err(error) => failed(&what, &address, &error),
-        });
-    }
-    rows
 }
-
-/// By which mechanisms clients may log in.
-async fn mechanisms(dialer: &Dialer, address: &HostPort, limit: Duration) -> Option<Row> {
-    let mut probe = kafka::Probe::connect(dialer, address, limit).await.ok()?;
-    let known = probe.mechanisms().await.ok().filter(|known| !known.is_empty())?;
-    // A client asks its KDC for a ticket to the host that it dials, which is kmend.
-    let kerberos = if known.iter().any(|m| m == "GSSAPI") {
-        "; GSSAPI works through kmend only where clients dial the brokers' own names (docs/sasl.md)"
-    } else {
-        ""
-    };
-    Some(good("login", address, format!("{}{kerberos}", known.join(", "))))
-}
-
-fn good(what: &str, address: &HostPort, said: String) -> Row {
-    Row { what: what.to_owned(), address: address.to_string(), good: true, said }
-}
-
-fn failed(what: &str, address: &HostPort, error: &ProbeError) -> Row {
-    let address = address.to_string();
-    let said = chain(error);
-    let said = said.strip_prefix(&format!("{address}: ")).unwrap_or(&said).to_owned();
-    Row { what: what.to_owned(), address, good: false, said }
-}
-
-fn table(rows: &[Row]) -> String {
-    let width = |text: fn(&Row) -> &str| {
-        let widths = rows.iter().map(|row| text(row).chars().count());
-        widths.max().unwrap_or(0)
-    };
-    let (what, address) = (width(|row| &row.what), width(|row| &row.address));
-    rows.iter()
-        .map(|row| {
-            let verdict = if row.good { "ok    " } else { "FAILED" };
-            format!("{verdict}  {:what$}  {:address$}  {}\n", row.what, row.address, row.said)
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests;

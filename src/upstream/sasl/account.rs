@@ -82,7 +82,7 @@ impl Account {
         let deadline = Instant::now() + patience;
         let tls = own.is_tls();
         let hung_up = |why: OwnError| match why {
-            OwnError::Io(_) => LoginError::HungUp { tls },
+            OwnError::Io(why) => LoginError::HungUp { tls, why },
             why => why.into(),
         };
         let versions = own.versions(deadline).await.map_err(hung_up)?;

@@ -24,7 +24,7 @@ pub enum LoginError {
     #[error("the broker wants no login on this listener: set upstream.sasl.mechanism to null, or use another port")]
     NotWanted,
     #[error("the broker hung up on the login: is this port one with SASL{}?", if *tls { "" } else { ", and without TLS" })]
-    HungUp { tls: bool },
+    HungUp { tls: bool, why: std::io::Error },
     /// In the broker's words.
     #[error("the broker refused the login: {0}")]
     Refused(String),
