@@ -1,0 +1,133 @@
+// Runs pods through a MutatingAdmissionPolicy, by the admission plugin of Kubernetes itself: policies, bindings and
+// namespaces lie in a fake client, everything else is what an API server does with a pod that is created.
+//
+//	policy MANIFEST...        policies, bindings, namespaces and pods; prints each pod as it would be stored
+//
+// A pod that is refused is printed as {"refused": why}. Ends with 1 where a policy cannot be compiled.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/openapi"
+	"k8s.io/client-go/openapi/openapitest"
+)
+
+// The fake client knows no OpenAPI documents; the plugin wants them for the types of what it patches.
+type client struct{ kubernetes.Interface }
+
+type described struct{ discovery.DiscoveryInterface }
+
+func (c client) Discovery() discovery.DiscoveryInterface { return described{c.Interface.Discovery()} }
+
+func (described) OpenAPIV3() openapi.Client { return openapitest.NewEmbeddedFileClient() }
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "policy:", err)
+		os.Exit(1)
+	}
+}
+
+// What the files hold: pods, and everything that is there before them.
+func read(files []string) (pods []*corev1.Pod, others []runtime.Object, err error) {
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer file.Close()
+		documents := utilyaml.NewYAMLOrJSONDecoder(file, 4096)
+		for {
+			var raw runtime.RawExtension
+			if err := documents.Decode(&raw); err == io.EOF {
+				break
+			} else if err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if len(raw.Raw) == 0 || string(raw.Raw) == "null" {
+				continue
+			}
+			object, _, err := scheme.Codecs.UniversalDeserializer().Decode(raw.Raw, nil, nil)
+			if err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if pod, ok := object.(*corev1.Pod); ok {
+				pods = append(pods, pod)
+			} else {
+				others = append(others, object)
+			}
+		}
+	}
+	return pods, others, nil
+}
+
+func run(files []string) error {
+	pods, others, err := read(files)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	kube := client{fake.NewClientset(others...)}
+	factory := informers.NewSharedInformerFactory(kube, 0)
+	var dyn dynamic.Interface = dynamicfake.NewSimpleDynamicClient(scheme.Scheme)
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
+
+	plugin, err := mutating.NewPlugin(nil)
+	if err != nil {
+		return err
+	}
+	plugin.SetEnabled(true)
+	plugin.SetExternalKubeClientSet(kube)
+	plugin.SetExternalKubeInformerFactory(factory)
+	plugin.SetDynamicClient(dyn)
+	plugin.SetRESTMapper(mapper)
+	plugin.SetDrainedNotification(ctx.Done())
+	if err := plugin.ValidateInitialization(); err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	if !plugin.WaitForReady() {
+		return fmt.Errorf("the plugin does not become ready")
+	}
+
+	interfaces := admission.NewObjectInterfacesFromScheme(scheme.Scheme)
+	out := json.NewEncoder(os.Stdout)
+	for _, pod := range pods {
+		attributes := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), pod.Namespace, pod.Name,
+			corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, nil, true, &user.DefaultInfo{Name: "somebody"})
+		if err := plugin.Admit(ctx, attributes, interfaces); err != nil {
+			if err := out.Encode(map[string]string{"refused": err.Error()}); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := out.Encode(pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
