@@ -14,13 +14,16 @@ import (
 	"os"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
@@ -38,6 +41,9 @@ type client struct{ kubernetes.Interface }
 type described struct{ discovery.DiscoveryInterface }
 
 func (c client) Discovery() discovery.DiscoveryInterface { return described{c.Interface.Discovery()} }
+
+// Of the fake client too; wrapped, it has to be said again, or informers wait for a bookmark that never comes.
+func (client) IsWatchListSemanticsUnSupported() bool { return true }
 
 func (described) OpenAPIV3() openapi.Client { return openapitest.NewEmbeddedFileClient() }
 
@@ -71,14 +77,43 @@ func read(files []string) (pods []*corev1.Pod, others []runtime.Object, err erro
 			if err != nil {
 				return nil, nil, fmt.Errorf("%s: %w", name, err)
 			}
-			if pod, ok := object.(*corev1.Pod); ok {
-				pods = append(pods, pod)
-			} else {
-				others = append(others, object)
+			switch known := object.(type) {
+			case *corev1.Pod:
+				pods = append(pods, known)
+				continue
+			case *admissionv1.MutatingAdmissionPolicy:
+				fill(&known.Spec.MatchConstraints)
+			case *admissionv1.MutatingAdmissionPolicyBinding:
+				fill(&known.Spec.MatchResources)
 			}
+			others = append(others, object)
 		}
 	}
 	return pods, others, nil
+}
+
+// Sets what an API server sets where a manifest says nothing: the client's scheme has no defaults.
+func fill(resources **admissionv1.MatchResources) {
+	if *resources == nil {
+		*resources = &admissionv1.MatchResources{}
+	}
+	known := *resources
+	if known.MatchPolicy == nil {
+		equivalent := admissionv1.Equivalent
+		known.MatchPolicy = &equivalent
+	}
+	if known.NamespaceSelector == nil {
+		known.NamespaceSelector = &metav1.LabelSelector{}
+	}
+	if known.ObjectSelector == nil {
+		known.ObjectSelector = &metav1.LabelSelector{}
+	}
+	for i := range known.ResourceRules {
+		if known.ResourceRules[i].Scope == nil {
+			all := admissionv1.AllScopes
+			known.ResourceRules[i].Scope = &all
+		}
+	}
 }
 
 func run(files []string) error {
@@ -100,6 +135,7 @@ func run(files []string) error {
 		return err
 	}
 	plugin.SetEnabled(true)
+	plugin.SetAuthorizer(authorizerfactory.NewAlwaysAllowAuthorizer())
 	plugin.SetExternalKubeClientSet(kube)
 	plugin.SetExternalKubeInformerFactory(factory)
 	plugin.SetDynamicClient(dyn)
