@@ -116,6 +116,15 @@ def admitted(ctx, policies):
     return {p["metadata"]["name"]: p for p in pods}
 
 
+def forbidden(pods):
+    """What the `restricted` standard has against each pod, by name."""
+    with tempfile.TemporaryDirectory(prefix="kmend-policy-") as folder:
+        file = Path(folder) / "pods.yaml"
+        file.write_text(yaml.safe_dump_all(pods))
+        out = tool("kmend-policy", "--restricted", file)
+    return {said["pod"]: said["forbidden"] for said in map(json.loads, out.splitlines())}
+
+
 def policies(documents):
     return [d for d in documents if d["kind"].startswith("MutatingAdmissionPolicy")]
 

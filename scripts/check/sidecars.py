@@ -127,6 +127,38 @@ def injection_check(ctx):
     return found
 
 
+def pod(name, spec):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def alone_in_a_pod(container):
+    return {key: value for key, value in container.items() if key != "restartPolicy"}
+
+
+def restricted_check(ctx):
+    """By Kubernetes' own evaluator: kmend's container by itself, without help of the pod's securityContext; and the whole
+    pods of the manifests that people copy."""
+    pods, seen = [], 0
+    for each in rendered.all_of(ctx):
+        for workload, template in rendered.templates(each.documents()):
+            spec = template["spec"]
+            container = rendered.sidecar(spec)
+            if container is None:
+                continue
+            seen += 1
+            pods.append(pod(f"kmend of {each.name}, {workload}", {"containers": [alone_in_a_pod(container)], "volumes": spec["volumes"]}))
+            if each.name in (kube.NATIVE, kube.ORDINARY):
+                pods.append(pod(f"{each.name}, {workload}", spec))
+    if seen != 5:
+        return [f"{seen} workloads with the sidecar, and not 5"]
+    injected = rendered.admitted(ctx, rendered.policies(rendered.named(ctx, "helm template, everything").documents()))["asks"]["spec"]
+    pods.append(pod("injected", {"containers": [alone_in_a_pod(rendered.sidecar(injected))], "volumes": injected["volumes"]}))
+    verdicts = rendered.forbidden(pods)
+    if len(verdicts) != len(pods):
+        return [f"{len(pods)} pods, and {len(verdicts)} verdicts"]
+    return [f"{name}: {why}" for name, why in verdicts.items() if why]
+
+
 def schema_keys(schema, definitions):
     """The keys that a schema of values defines, as nested dicts; None where anything goes."""
     if "$ref" in schema:
@@ -284,6 +316,13 @@ CHECKS = [
         Broken(rendered.INJECTION, "failurePolicy: Ignore", "failurePolicy: Fail", "not Ignore"),
         Broken(POLICY, "periodSeconds: 1,", "periodSeconds: 10,", "kmend's startupProbe"),
         Broken(POLICY, "secretName: '{{ .name }}'", "secretName: 'x'", "Secret's volume"),
+    ]),
+    Check("restricted", "the restricted pod security standard, by Kubernetes' own evaluator", restricted_check, [
+        Broken(kube.NATIVE, "runAsNonRoot: true\n            runAsUser: 65532", "runAsUser: 65532", "runAsNonRoot"),
+        Broken(kube.ORDINARY, "        - name: orders\n          image: orders:1.0", "        - name: orders\n          image: orders:1.0\n          ports: [{ containerPort: 80, hostPort: 80 }]", "hostPort"),
+        Broken(COMPONENT, "drop: [ALL]", "drop: [KILL]", "unrestricted capabilities"),
+        Broken(HELPERS, "    seccompProfile:\n      type: RuntimeDefault\n", "", "seccompProfile"),
+        Broken(POLICY, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "allowPrivilegeEscalation"),
     ]),
     Check("helm-values", "what the chart refuses", values_check, [
         Broken(SCHEMA, '"not": { "const": "latest" }, ', "", "takes image.tag=latest"),

@@ -1,9 +1,9 @@
 // Runs pods through a MutatingAdmissionPolicy, by the admission plugin of Kubernetes itself: policies, bindings and
 // namespaces lie in a fake client, everything else is what an API server does with a pod that is created.
 //
-//	policy MANIFEST...        policies, bindings, namespaces and pods; prints each pod as it would be stored
-//
-// A pod that is refused is printed as {"refused": why}. Ends with 1 where a policy cannot be compiled.
+//	policy MANIFEST...                 policies, bindings, namespaces and pods; prints each pod as it would be stored, or
+//	                                   {"refused": why}
+//	policy --restricted MANIFEST...    what the `restricted` pod security standard has against each pod
 package main
 
 import (
@@ -33,6 +33,8 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/openapi"
 	"k8s.io/client-go/openapi/openapitest"
+	securityapi "k8s.io/pod-security-admission/api"
+	security "k8s.io/pod-security-admission/policy"
 )
 
 // The fake client knows no OpenAPI documents; the plugin wants them for the types of what it patches.
@@ -48,7 +50,11 @@ func (client) IsWatchListSemanticsUnSupported() bool { return true }
 func (described) OpenAPIV3() openapi.Client { return openapitest.NewEmbeddedFileClient() }
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	do, files := run, os.Args[1:]
+	if len(files) > 0 && files[0] == "--restricted" {
+		do, files = restricted, files[1:]
+	}
+	if err := do(files); err != nil {
 		fmt.Fprintln(os.Stderr, "policy:", err)
 		os.Exit(1)
 	}
@@ -114,6 +120,31 @@ func fill(resources **admissionv1.MatchResources) {
 			known.ResourceRules[i].Scope = &all
 		}
 	}
+}
+
+// By the evaluator of the API server's own PodSecurity admission plugin.
+func restricted(files []string) error {
+	pods, _, err := read(files)
+	if err != nil {
+		return err
+	}
+	evaluator, err := security.NewEvaluator(security.DefaultChecks(), nil)
+	if err != nil {
+		return err
+	}
+	level := securityapi.LevelVersion{Level: securityapi.LevelRestricted, Version: securityapi.LatestVersion()}
+	out := json.NewEncoder(os.Stdout)
+	for _, pod := range pods {
+		verdict := security.AggregateCheckResults(evaluator.EvaluatePod(level, &pod.ObjectMeta, &pod.Spec))
+		forbidden := ""
+		if !verdict.Allowed {
+			forbidden = verdict.ForbiddenDetail()
+		}
+		if err := out.Encode(map[string]string{"pod": pod.Name, "forbidden": forbidden}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func run(files []string) error {
