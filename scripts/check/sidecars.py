@@ -31,6 +31,7 @@ REFUSED = {
     "config.upstream.bootstrap={kafka}": "bootstrap",
     "sidecar.resources.limit.memory=1Gi": "limit",
     "sidecar.secrets[0].name=ca,sidecar.secrets[0].mountPath=/etc/kmend": "mountPath",
+    "sidecar.secrets[0].name=state,sidecar.secrets[0].mountPath=/x": "name",
     "podmonitor.enabled=true": "podmonitor",
     "networkPolicy.kafkaPort=0": "kafkaPort",
 }
