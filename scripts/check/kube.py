@@ -1,5 +1,6 @@
 """Kubernetes manifests: against the API's own schemas, and against the rules that we give reasons for."""
 
+import functools
 import json
 import tempfile
 from pathlib import Path
@@ -49,12 +50,18 @@ def references(schema, found):
     return found
 
 
-def write_schemas(ctx, kinds, folder):
-    """One self-contained JSON schema per (apiVersion, kind), from the OpenAPI file or the CRD."""
-    api = json.loads((ctx.sources / "kubernetes.json").read_text())["definitions"]
+@functools.cache
+def definitions(sources):
+    """Of the API and of the CRDs; megabytes, so once for all broken inputs."""
+    api = json.loads((sources / "kubernetes.json").read_text())["definitions"]
     # A quantity may be written as a number too (`cpu: 1`).
     api["io.k8s.apimachinery.pkg.api.resource.Quantity"] = {"anyOf": [{"type": "string"}, {"type": "number"}]}
-    crds = [yaml.safe_load(p.read_text())["spec"] for p in sorted(ctx.sources.glob("*-crd.yaml"))]
+    return api, [yaml.safe_load(p.read_text())["spec"] for p in sorted(sources.glob("*-crd.yaml"))]
+
+
+def write_schemas(ctx, kinds, folder):
+    """One self-contained JSON schema per (apiVersion, kind), from the OpenAPI file or the CRD."""
+    api, crds = definitions(ctx.sources)
     missing = []
     for api_version, kind in sorted(kinds):
         group, _, version = api_version.rpartition("/")

@@ -68,12 +68,16 @@ def pod_problems(where, metadata, spec, container, volumes):
 def same_check(ctx):
     container, volumes = reference(ctx)
     found, seen = [], 0
-    for name in ("kustomize build example", "helm template, as a dependency"):
-        for workload, template in rendered.templates(rendered.named(ctx, name).documents()):
+    for name, config in (("kustomize build example", "kmend"), ("helm template, as a dependency", "orders-kmend")):
+        documents = rendered.named(ctx, name).documents()
+        if config not in [d["metadata"]["name"] for d in documents if d["kind"] == "ConfigMap"]:
+            found.append(f"{name}: no ConfigMap {config}, which its pods mount")
+        own = volumes | {"kmend-config": {"name": "kmend-config", "configMap": {"name": config}}}
+        for workload, template in rendered.templates(documents):
             if rendered.sidecar(template["spec"]) is None:
                 continue
             seen += 1
-            found += pod_problems(f"{name}, {workload}", template["metadata"], template["spec"], container, volumes)
+            found += pod_problems(f"{name}, {workload}", template["metadata"], template["spec"], container, own)
     if seen != 3:
         found.append(f"{seen} workloads have the sidecar, and not the 3 that ask for it")
     example = dict(rendered.templates(rendered.named(ctx, "kustomize build example").documents()))
@@ -304,6 +308,7 @@ CHECKS = [
         Broken(COMPONENT, "restartPolicy: Always", "restartPolicy: Always\n          lifecycle: { preStop: { sleep: { seconds: 5 } } }", "kmend's lifecycle"),
         Broken(HELPERS, "failureThreshold: 30", "failureThreshold: 3", "kmend's startupProbe"),
         Broken("deploy/helm/example/templates/deployment.yaml", "      initContainers:", "      initContainers:\n        - { name: migrate, image: 'm:1' }", "not the first"),
+        Broken("deploy/helm/kmend/templates/configmap.yaml", "  name: {{ $.Values.configMap.name }}", "  name: kmend", "no ConfigMap orders-kmend"),
         Broken("deploy/helm/kmend/values.yaml", "      memory: 64Mi", "      memory: 64Mi\n      cpu: 100m", "kmend's resources"),
     ]),
     Check("injection", "the admission policy, by Kubernetes' own plugin, over pods of every kind", injection_check, [
