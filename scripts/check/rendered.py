@@ -125,6 +125,22 @@ def forbidden(pods):
     return {said["pod"]: said["forbidden"] for said in map(json.loads, out.splitlines())}
 
 
+def objections(documents):
+    """What the API server's own validation has against objects, by kind and name; for kinds of its own."""
+    known = [d for d in documents if not d["apiVersion"].startswith("monitoring.coreos.com/")]
+    for document in known:
+        if not document["kind"].startswith("MutatingAdmissionPolicy"):
+            # Which one is said when it is applied.
+            document["metadata"].setdefault("namespace", "default")
+    with tempfile.TemporaryDirectory(prefix="kmend-policy-") as folder:
+        file = Path(folder) / "objects.yaml"
+        file.write_text(yaml.safe_dump_all(known))
+        said = [json.loads(line) for line in tool("kmend-policy", "--valid", file).splitlines()]
+    if [s["kind"] for s in said] != [d["kind"] for d in known]:
+        raise Failed(f"{len(known)} objects, and {len(said)} answers")
+    return [f"{d['kind']} {d['metadata'].get('name')}: {problem}" for d, s in zip(known, said) for problem in s["problems"]]
+
+
 def policies(documents):
     return [d for d in documents if d["kind"].startswith("MutatingAdmissionPolicy")]
 

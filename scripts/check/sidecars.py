@@ -164,6 +164,23 @@ def restricted_check(ctx):
     return [f"{name}: {why}" for name, why in verdicts.items() if why]
 
 
+def validation_check(ctx):
+    """What a schema cannot say: that mounts have volumes, ports ranges, expressions types. The API server's own code."""
+    found = []
+    for each in rendered.all_of(ctx):
+        found += [f"{each.name}: {problem}" for problem in rendered.objections(each.documents())]
+    if not found:
+        pods = rendered.admitted(ctx, rendered.policies(rendered.named(ctx, "helm template, everything").documents()))
+        found += [f"injected: {problem}" for problem in rendered.objections([p | {"apiVersion": "v1", "kind": "Pod"} for p in map(created, pods.values())])]
+    return found
+
+
+def created(pod):
+    """As it arrives: what another plugin than this one sets, and no status."""
+    spec = {"serviceAccountName": "default"} | pod["spec"]
+    return {"metadata": pod["metadata"], "spec": spec}
+
+
 def schema_keys(schema, definitions):
     """The keys that a schema of values defines, as nested dicts; None where anything goes."""
     if "$ref" in schema:
@@ -329,6 +346,15 @@ CHECKS = [
         Broken(COMPONENT, "drop: [ALL]", "drop: [KILL]", "unrestricted capabilities"),
         Broken(HELPERS, "    seccompProfile:\n      type: RuntimeDefault\n", "", "seccompProfile"),
         Broken(POLICY, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "allowPrivilegeEscalation"),
+    ]),
+    Check("api-validation", "everything that is rendered, by the API server's own validation", validation_check, [
+        Broken(kube.NATIVE, "- name: kmend-state\n              mountPath", "- name: kmend-stat\n              mountPath", "volumeMounts"),
+        Broken(rendered.INJECTION, "variables.config}", "variables.configs}", "undefined field 'configs'"),
+        Broken(rendered.INJECTION, "name: not-on-windows", "name: not on windows", "matchConditions"),
+        Broken("deploy/helm/kmend/templates/networkpolicy.yaml", "sub $port 1", "sub 0 1", "endPort"),
+        Broken(COMPONENT, "          restartPolicy: Always\n", "", "startupProbe"),
+        Broken("deploy/kubernetes/networkpolicy.yaml", "kubernetes.io/metadata.name: kafka", "kubernetes.io/metadata.name: of kafka", "NetworkPolicy kmend-kafka"),
+        Broken(POLICY, "secret: Object.spec.volumes.secret{secretName: '{{ .name }}'}", "emptyDir: Object.spec.volumes.emptyDir{sizeLimit: '-1'}", "sizeLimit"),
     ]),
     Check("helm-values", "what the chart refuses", values_check, [
         Broken(SCHEMA, '"not": { "const": "latest" }, ', "", "takes image.tag=latest"),

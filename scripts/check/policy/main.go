@@ -4,6 +4,7 @@
 //	policy MANIFEST...                 policies, bindings, namespaces and pods; prints each pod as it would be stored, or
 //	                                   {"refused": why}
 //	policy --restricted MANIFEST...    what the `restricted` pod security standard has against each pod
+//	policy --valid MANIFEST...         what the API server's validation has against each object
 package main
 
 import (
@@ -53,6 +54,8 @@ func main() {
 	do, files := run, os.Args[1:]
 	if len(files) > 0 && files[0] == "--restricted" {
 		do, files = restricted, files[1:]
+	} else if len(files) > 0 && files[0] == "--valid" {
+		do, files = valid, files[1:]
 	}
 	if err := do(files); err != nil {
 		fmt.Fprintln(os.Stderr, "policy:", err)
@@ -60,39 +63,52 @@ func main() {
 	}
 }
 
+// Every document of a file.
+func each(name string, do func(raw []byte) error) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	documents := utilyaml.NewYAMLOrJSONDecoder(file, 4096)
+	for {
+		var raw runtime.RawExtension
+		if err := documents.Decode(&raw); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if len(raw.Raw) == 0 || string(raw.Raw) == "null" {
+			continue
+		}
+		if err := do(raw.Raw); err != nil {
+			return err
+		}
+	}
+}
+
 // What the files hold: pods, and everything that is there before them.
 func read(files []string) (pods []*corev1.Pod, others []runtime.Object, err error) {
 	for _, name := range files {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer file.Close()
-		documents := utilyaml.NewYAMLOrJSONDecoder(file, 4096)
-		for {
-			var raw runtime.RawExtension
-			if err := documents.Decode(&raw); err == io.EOF {
-				break
-			} else if err != nil {
-				return nil, nil, fmt.Errorf("%s: %w", name, err)
-			}
-			if len(raw.Raw) == 0 || string(raw.Raw) == "null" {
-				continue
-			}
-			object, _, err := scheme.Codecs.UniversalDeserializer().Decode(raw.Raw, nil, nil)
+		err := each(name, func(raw []byte) error {
+			object, _, err := scheme.Codecs.UniversalDeserializer().Decode(raw, nil, nil)
 			if err != nil {
-				return nil, nil, fmt.Errorf("%s: %w", name, err)
+				return err
 			}
 			switch known := object.(type) {
 			case *corev1.Pod:
 				pods = append(pods, known)
-				continue
+				return nil
 			case *admissionv1.MutatingAdmissionPolicy:
 				fill(&known.Spec.MatchConstraints)
 			case *admissionv1.MutatingAdmissionPolicyBinding:
 				fill(&known.Spec.MatchResources)
 			}
 			others = append(others, object)
+			return nil
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return pods, others, nil
