@@ -229,6 +229,9 @@ def once(bundle, work, breaking, met):
             found.append(f"names are not resolved: brokers reached: {sorted(hosts)}, names asked for: {sorted(names)}")
         if "kmend_build_info" not in ask("/metrics")[1]:
             found.append("/metrics has no kmend_build_info")
+        for path in ("/livez", "/healthz/clients"):
+            if ask(path)[0] != 200:
+                found.append(f"{path} does not answer the kubelet")
         if ask("/api/config")[0] == 200:
             found.append("the admin port shows the configuration to everybody")
         os.kill(pid, signal.SIGTERM)
