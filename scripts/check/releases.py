@@ -9,7 +9,7 @@ from common import Broken, Check, command
 FOLDER = ".github/workflows"
 RELEASE = f"{FOLDER}/release.yml"
 CI = f"{FOLDER}/ci.yml"
-SCRIPTS = ["scripts/release", "scripts/check-deploy", "scripts/check-image", "scripts/tools"]
+SCRIPTS = ["scripts/release", "scripts/check-deploy", "scripts/check-image", "scripts/check-apiserver", "scripts/tools"]
 
 
 def uses(job):
