@@ -17,9 +17,12 @@ import common
 import images
 import kube
 import metrics
+import releases
+import sidecars
+import systemd
 
-CHECKS = [*kube.CHECKS, *images.CHECKS, *metrics.CHECKS]
-COPIED = ["deploy", "dashboards", "docs", "Cargo.toml"]
+CHECKS = [*kube.CHECKS, *sidecars.CHECKS, *systemd.CHECKS, *images.CHECKS, *releases.CHECKS, *metrics.CHECKS]
+COPIED = ["deploy", "dashboards", "docs", "Cargo.toml", "CHANGELOG.md", ".github", "scripts"]
 
 
 def run(check, ctx):

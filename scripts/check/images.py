@@ -6,7 +6,7 @@ import re
 import jsonschema
 import yaml
 
-from common import Broken, Check, seconds
+from common import Broken, Check, command, seconds
 
 DOCKERFILE = "deploy/Dockerfile"
 COMPOSE = "deploy/compose/compose.yaml"
@@ -51,14 +51,16 @@ def dockerfile_check(ctx):
         if not rest:
             found.append(where + f"{name} without arguments")
         if name == "FROM":
-            match = re.fullmatch(r"(\S+)(?: AS (\S+))?", rest)
+            match = re.fullmatch(r"(?:--platform=(\S+) )?(\S+)(?: AS (\S+))?", rest)
             if not match:
                 found.append(where + f"FROM {rest} cannot be read")
                 continue
-            image = match[1]
+            image = match[2]
+            if image != "scratch" and match[1] != "$BUILDPLATFORM":
+                found.append(where + f"{image} would be emulated where another architecture is built: --platform=$BUILDPLATFORM")
             if image != "scratch" and (":" not in image or image.endswith(":latest")):
                 found.append(where + f"{image} has no fixed tag")
-            stages.append(match[2] or str(len(stages)))
+            stages.append(match[3] or str(len(stages)))
         if name == "COPY":
             source = re.search(r"--from=(\S+)", rest)
             if source and source[1] not in stages[:-1]:
@@ -73,6 +75,14 @@ def dockerfile_check(ctx):
             found.append(where + f"{name} has swallowed a {swallowed[1]}: a backslash too many")
         if name == "RUN" and rest.count("'") % 2:
             found.append(where + "quotes do not match")
+    code, out = command("hadolint", "--no-color", ctx.root / DOCKERFILE)
+    if code != 0:
+        found.append(out.replace(f"{ctx.root}/", "").strip())
+    context = set(ctx.text(f"{DOCKERFILE}.dockerignore").splitlines())
+    for _, name, rest in parsed:
+        for source in rest.split()[:-1] if name == "COPY" and "--from" not in rest else []:
+            if "!" + source.removeprefix("./") not in context:
+                found.append(f"{DOCKERFILE}.dockerignore: does not let {source} through, which is copied")
     starts = [i for i, (_, name, _) in enumerate(parsed) if name == "FROM"]
     if not starts:
         return found + [f"{DOCKERFILE}: no FROM"]
@@ -93,7 +103,7 @@ def dockerfile_check(ctx):
     if f"ARG VERSION={version}" not in ctx.text(DOCKERFILE):
         found.append(f"{DOCKERFILE}: VERSION is not {version}, the version in Cargo.toml")
     rust = re.search(r'^rust-version = "(.+)"', manifest, re.M)[1]
-    if f"FROM rust:{rust}-" not in ctx.text(DOCKERFILE):
+    if f" rust:{rust}-" not in ctx.text(DOCKERFILE):
         found.append(f"{DOCKERFILE}: does not build with Rust {rust}, the rust-version in Cargo.toml")
     return found
 
@@ -145,7 +155,10 @@ CHECKS = [
         Broken(DOCKERFILE, "USER 65532:65532", "USER root", "does not run as 65532"),
         Broken(DOCKERFILE, 'ENTRYPOINT ["/usr/bin/kmend"]', "ENTRYPOINT /usr/bin/kmend", "JSON form"),
         Broken(DOCKERFILE, "rust:1.89-bookworm", "rust:latest", "no fixed tag"),
-        Broken(DOCKERFILE, "strip --strip-debug /out/usr/bin/kmend", "strip --strip-debug /out/usr/bin/kmend \\", "swallowed a RUN"),
+        Broken(DOCKERFILE, "/out/usr/bin/kmend\n", "/out/usr/bin/kmend \\\n", "swallowed a RUN"),
+        Broken(DOCKERFILE, "--platform=$BUILDPLATFORM ", "", "would be emulated"),
+        Broken(DOCKERFILE, "install -y --no-install-recommends", "install -y", "DL3015"),
+        Broken(f"{DOCKERFILE}.dockerignore", "!src\n", "", "does not let src through"),
         Broken("Cargo.toml", 'version = "0.1.0"', 'version = "0.2.0"', "VERSION is not 0.2.0"),
     ]),
     Check("compose", "the Compose file against the Compose specification", compose_check, [

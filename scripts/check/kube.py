@@ -1,11 +1,13 @@
 """Kubernetes manifests: against the API's own schemas, and against the rules that we give reasons for."""
 
+import functools
 import json
 import tempfile
 from pathlib import Path
 
 import yaml
 
+import rendered
 from common import Broken, Check, command, seconds
 
 FOLDER = "deploy/kubernetes"
@@ -13,9 +15,8 @@ NATIVE = f"{FOLDER}/native-sidecar.yaml"
 ORDINARY = f"{FOLDER}/sidecar.yaml"
 MONITOR = f"{FOLDER}/podmonitor.yaml"
 
-
-def manifests(ctx):
-    return sorted(p.relative_to(ctx.root).as_posix() for p in (ctx.root / FOLDER).glob("*.yaml"))
+COMPONENT = "deploy/kustomize/component/sidecar.yaml"
+CHART = "deploy/helm/kmend/templates"
 
 
 # --- schemas -------------------------------------------------------------------------------------
@@ -49,12 +50,18 @@ def references(schema, found):
     return found
 
 
-def write_schemas(ctx, kinds, folder):
-    """One self-contained JSON schema per (apiVersion, kind), from the OpenAPI file or the CRD."""
-    api = json.loads((ctx.sources / "kubernetes.json").read_text())["definitions"]
+@functools.cache
+def definitions(sources):
+    """Of the API and of the CRDs; megabytes, so once for all broken inputs."""
+    api = json.loads((sources / "kubernetes.json").read_text())["definitions"]
     # A quantity may be written as a number too (`cpu: 1`).
     api["io.k8s.apimachinery.pkg.api.resource.Quantity"] = {"anyOf": [{"type": "string"}, {"type": "number"}]}
-    crd = yaml.safe_load((ctx.sources / "podmonitor-crd.yaml").read_text())["spec"]
+    return api, [yaml.safe_load(p.read_text())["spec"] for p in sorted(sources.glob("*-crd.yaml"))]
+
+
+def write_schemas(ctx, kinds, folder):
+    """One self-contained JSON schema per (apiVersion, kind), from the OpenAPI file or the CRD."""
+    api, crds = definitions(ctx.sources)
     missing = []
     for api_version, kind in sorted(kinds):
         group, _, version = api_version.rpartition("/")
@@ -69,8 +76,8 @@ def write_schemas(ctx, kinds, folder):
                             wanted[each] = strict(api[each])
                             todo.extend(references(api[each], set()))
                     schema = {"$ref": f"#/definitions/{name}", "definitions": wanted}
-        if (group, kind) == (crd["group"], crd["names"]["kind"]):
-            for served in crd["versions"]:
+        for crd in crds:
+            for served in crd["versions"] if (group, kind) == (crd["group"], crd["names"]["kind"]) else []:
                 if served["name"] == version:
                     schema = strict(served["schema"]["openAPIV3Schema"])
                     schema["properties"]["metadata"] = {"type": "object"}
@@ -84,19 +91,19 @@ def write_schemas(ctx, kinds, folder):
 
 def schema_check(ctx):
     found = []
-    kinds = set()
-    for path in manifests(ctx):
-        for document in ctx.documents(path):
-            kinds.add((document["apiVersion"], document["kind"]))
+    renderings = rendered.all_of(ctx)
+    kinds = {(d["apiVersion"], d["kind"]) for each in renderings for d in each.documents()}
     with tempfile.TemporaryDirectory(prefix="kmend-schemas-") as name:
-        found += write_schemas(ctx, kinds, Path(name))
-        location = name + "/{{ .ResourceKind }}-{{ .Group }}-{{ .ResourceAPIVersion }}.json"
-        code, out = command(
-            "kubeconform", "-strict", "-summary", "-schema-location", location,
-            *[ctx.root / path for path in manifests(ctx)],
-        )
+        schemas, inputs = Path(name) / "schemas", Path(name) / "manifests"
+        schemas.mkdir()
+        inputs.mkdir()
+        found += write_schemas(ctx, kinds, schemas)
+        for each in renderings:
+            (inputs / (each.name.replace("/", "_") + ".yaml")).write_text(each.text)
+        location = f"{schemas}/{{{{ .ResourceKind }}}}-{{{{ .Group }}}}-{{{{ .ResourceAPIVersion }}}}.json"
+        code, out = command("kubeconform", "-strict", "-summary", "-schema-location", location, *sorted(inputs.iterdir()))
         if code != 0 or " Skipped: 0" not in out:
-            found.append(out.strip())
+            found.append(out.replace(f"{inputs}/", "").strip())
     return found
 
 
@@ -228,29 +235,47 @@ def monitor_check(ctx):
     return found
 
 
+def with_files(config, folder):
+    """The same with files that exist here: `kmend check` reads them. What is in them only has to be of the right kind."""
+    if isinstance(config, dict):
+        out = {}
+        for key, value in config.items():
+            if key == "ca_file" and value:
+                value = "/etc/ssl/certs/ca-certificates.crt"
+            elif key == "password_file" and value:
+                (folder / key).write_text("secret\n")
+                value = str(folder / key)
+            out[key] = with_files(value, folder)
+        return out
+    return config
+
+
 def config_check(ctx):
-    """The configurations in manifests and Compose go through `kmend check`."""
-    texts = {path: config_of(ctx.documents(path)) for path in (NATIVE, ORDINARY)}
-    texts["deploy/compose/kmend.yaml"] = ctx.documents("deploy/compose/kmend.yaml")[0]
+    """Every configuration below deploy/ goes through `kmend check`."""
     found = []
-    for path, config in texts.items():
+    for where, config in rendered.configurations(ctx):
         with tempfile.TemporaryDirectory(prefix="kmend-config-") as name:
             file = Path(name) / "kmend.yaml"
-            file.write_text(yaml.safe_dump(config))
+            file.write_text(yaml.safe_dump(with_files(config, Path(name))))
             code, out = command(ctx.binary, "check", "--config", file)
             if code != 0:
-                found.append(f"{path}: kmend check ends with {code}: {out.strip()}")
+                found.append(f"{where}: kmend check ends with {code}: {out.strip()}")
     return found
 
 
 CHECKS = [
-    Check("kubernetes-schema", "manifests against the schemas of Kubernetes and the Prometheus Operator", schema_check, [
+    Check("kubernetes-schema", "all that is rendered against the schemas of Kubernetes and the Prometheus Operator", schema_check, [
         Broken(NATIVE, "restartPolicy: Always", "restartPolicyy: Always", "restartPolicyy"),
         Broken(NATIVE, "failureThreshold: 30", "failureThreshold: thirty", "failureThreshold"),
         Broken(ORDINARY, "apiVersion: apps/v1", "apiVersion: apps/v7", "no schema for apps/v7 Deployment"),
         Broken(ORDINARY, "      enableServiceLinks: false", "      enableServiceLinks: false\n      enableServiceLinks: false", "enableServiceLinks"),
         Broken(MONITOR, "scrapeTimeout: 10s", "scrapeTimeOut: 10s", "scrapeTimeOut"),
         Broken(MONITOR, "interval: 30s", "interval: often", "interval"),
+        Broken(COMPONENT, "periodSeconds: 1\n", "periodSecond: 1\n", "periodSecond"),
+        Broken(f"{CHART}/_helpers.tpl", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: yes please", "readOnlyRootFilesystem"),
+        Broken(f"{CHART}/prometheusrule.yaml", "  groups:", "  group:", "group"),
+        Broken(f"{CHART}/networkpolicy.yaml", "endPort: 65535", "endPort: all", "endPort"),
+        Broken(f"{FOLDER}/injection.yaml", "failurePolicy: Ignore", "failurePolicies: Ignore", "failurePolicies"),
     ]),
     Check("native-sidecar", "the native sidecar's own rules", native_check, [
         Broken(NATIVE, "restartPolicy: Always", "restartPolicy: Never", "restartPolicy: Always"),
@@ -274,8 +299,11 @@ CHECKS = [
         Broken(MONITOR, 'kmend.io/sidecar: "true"', 'kmend.io/sidecar: "yes"', "does not select"),
         Broken(NATIVE, "name: kmend-admin", "name: admin", "no port kmend-admin"),
     ]),
-    Check("configurations", "the configurations in manifests, by `kmend check`", config_check, [
+    Check("configurations", "every configuration below deploy/, by `kmend check`", config_check, [
         Broken(NATIVE, "policy: earliest", "policy: erliest", "kmend check ends with 78"),
         Broken("deploy/compose/kmend.yaml", "drain_timeout:", "drain_timeoutt:", "kmend check ends with 78"),
+        Broken("deploy/systemd/kmend.yaml", "bootstrap:", "bootstraps:", "kmend check ends with 78"),
+        Broken("deploy/helm/kmend/values.yaml", "format: json", "format: jsn", "kmend check ends with 78"),
+        Broken("deploy/kustomize/component/configmap.yaml", "grace: 1s", "grace: 1", "kmend check ends with 78"),
     ], needs_binary=True),
 ]
