@@ -75,8 +75,33 @@ export async function launch({ flags = [] } = {}) {
     rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   }
 
+  /** The tasks of the tab's main thread while `work` runs, each with the CPU time that it took itself. */
+  async function tasks(tab, work) {
+    const events = [];
+    let done = null;
+    const complete = new Promise((resolve) => (done = resolve));
+    listeners.set(undefined, (method, params) => {
+      if (method === 'Tracing.dataCollected') events.push(...params.value);
+      else if (method === 'Tracing.tracingComplete') done();
+    });
+    await send('Tracing.start', { transferMode: 'ReportEvents', traceConfig: { includedCategories: ['toplevel', 'devtools.timeline'], excludedCategories: ['*'] } });
+    await work();
+    await tab.evaluate("console.timeStamp('here')");
+    await send('Tracing.end');
+    await complete;
+    listeners.delete(undefined);
+    const thread = (event) => `${event.pid}/${event.tid}`;
+    // Chromium has renderers for pages of its own, too.
+    const ours = events.find((e) => e.name === 'TimeStamp');
+    if (!ours) throw new Error('the trace does not show the tab');
+    return events
+      .filter((e) => e.ph === 'X' && thread(e) === thread(ours) && /RunTask$/.test(e.name))
+      .map((e) => ({ ms: e.dur / 1000, cpu_ms: (e.tdur ?? e.dur) / 1000 }));
+  }
+
   return {
     close,
+    tasks,
     version: async () => (await send('Browser.getVersion')).product,
     async tab(options) {
       // A context of its own: no storage is shared between tests.
@@ -86,8 +111,8 @@ export async function launch({ flags = [] } = {}) {
       const tab = new Tab((method, params) => send(method, params, sessionId));
       listeners.set(sessionId, (method, params) => tab.heard(method, params));
       tab.close = async () => {
+        if (!listeners.delete(sessionId)) return;
         await send('Target.disposeBrowserContext', { browserContextId });
-        listeners.delete(sessionId);
       };
       await tab.prepare(options);
       return tab;

@@ -21,12 +21,12 @@ function traffic(seed, busy) {
     of.requests.push(busy * wave * burst);
     of.request_bytes.push(busy * 310 * wave * burst);
     of.response_bytes.push(busy * 4400 * wave * burst * (1 + 0.2 * next()));
-    const idle = i > 118 && i < 124;
+    const idle = busy === 0 || (i > 118 && i < 124);
     of.upstream_p50.push(idle ? null : 0.0021 * (1 + 0.2 * next()) * burst ** 0.5);
     of.upstream_p99.push(idle ? null : 0.0124 * (1 + 0.6 * next()) * burst);
     of.added_p50.push(idle ? null : 0.000021 * (1 + 0.2 * next()));
     of.added_p99.push(idle ? null : 0.00011 * (1 + 0.8 * next()));
-    of.connections.push(i < 60 ? 11 : i < 210 ? 14 : 13);
+    of.connections.push(busy === 0 ? 0 : i < 60 ? 11 : i < 210 ? 14 : 13);
   }
   return of;
 }

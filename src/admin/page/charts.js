@@ -5,7 +5,7 @@ const Charts = (() => {
   const LOOKS = ['accent', 'second'];
   const CHARTS = [
     { title: 'Requests', unit: 'per second', format: rough, floor: 1, series: [['requests', '']] },
-    { title: 'Bytes', unit: 'per second', format: bytes, floor: 1024, binary: true, series: [['response_bytes', 'to clients'], ['request_bytes', 'from clients']] },
+    { title: 'Bytes', unit: 'per second, to and from clients', format: bytes, floor: 1024, binary: true, series: [['response_bytes', 'to'], ['request_bytes', 'from']] },
     { title: 'Upstream latency', format: latency, floor: 0.001, series: [['upstream_p50', 'p50'], ['upstream_p99', 'p99']] },
     { title: 'Added by kmend', format: latency, floor: 0.0001, series: [['added_p50', 'p50'], ['added_p99', 'p99']] },
     { title: 'Client connections', format: rough, floor: 1, whole: true, series: [['connections', '']] },
@@ -47,7 +47,7 @@ const Charts = (() => {
     return {
       width: Math.max(80, chart.box.clientWidth),
       height: 120,
-      padding: [8, 4, 0, 0],
+      padding: [8, 16, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: 'kmend' }, drag: { x: false, y: false }, y: false, points: { size: 6 } },
       scales: {
@@ -56,7 +56,7 @@ const Charts = (() => {
       },
       axes: [
         { ...axis, size: 22, gap: 4, space: 56, grid: { show: false }, values: (u, at) => at.map((t) => clock(t).slice(-8, -3)) },
-        { ...axis, size: 62, gap: 6, grid, splits: (u, i, min, max) => [0, max / 2, max], values: (u, at) => at.map((v) => (v === 0 ? '0' : spec.format(v))) },
+        { ...axis, size: 62, gap: 6, grid, splits: (u, i, min, max) => [0, max / 2, max], values: (u, at) => at.map((v) => (v === 0 ? '0' : spec.format(v).replace(/\.0+(?!\d)/, ''))) },
       ],
       series: [
         {},
@@ -98,15 +98,16 @@ const Charts = (() => {
     if (chart.plot && width > 0 && width !== chart.plot.width) chart.plot.setSize({ width, height: 120 });
   }
 
-  function update(status) {
-    traffic = status.traffic;
-    for (const chart of made) {
+  /** The work of an update, one chart each. */
+  function updates(status) {
+    return made.map((chart) => () => {
+      traffic = status.traffic;
       const data = [traffic.at, ...chart.spec.series.map(([key]) => traffic[key])];
       if (!chart.plot) chart.plot = new uPlot(options(chart), data, chart.box);
       else chart.plot.setData(data);
       showValues(chart, chart.plot.cursor.idx);
       describe(chart, data);
-    }
+    });
   }
 
   /** What somebody hears who does not see the chart. */
@@ -131,5 +132,5 @@ const Charts = (() => {
     });
   }
 
-  return { start, update };
+  return { start, updates };
 })();

@@ -2,11 +2,12 @@
 
 const Feed = (() => {
   const MOST = 1000; // rows; older ones are in the log
-  const AT_ONCE = 40; // rows that are made in one task
+  const AT_ONCE = 20; // rows that are made in one task
   const rows = []; // newest first
   const seen = new Set(); // ids: a reconnect may replay
   const menders = new Map(); // name -> { chip, count }
-  let waiting = []; // oldest first: not yet rows
+  let waiting = []; // oldest first: newer than all rows
+  let backlog = []; // oldest first: older than all rows
   let scheduled = 0;
   let paused = false;
   let only = null; // a mender's name, or null
@@ -21,8 +22,12 @@ const Feed = (() => {
 
   function receive(event) {
     if (!event || event.id === undefined || seen.has(String(event.id))) return;
-    seen.add(String(event.id));
-    waiting.push(event);
+    const id = String(event.id);
+    seen.add(id);
+    if (seen.size > 4 * MOST) seen.delete(seen.values().next().value);
+    const of = id.slice(0, Math.max(0, id.lastIndexOf('-')));
+    waiting.push({ event, restarted: run !== null && run !== of });
+    run = of;
     if (waiting.length > 2 * MOST) waiting.splice(0, waiting.length - MOST);
     if (paused) showPause();
     else schedule();
@@ -35,42 +40,55 @@ const Feed = (() => {
 
   function flush() {
     scheduled = 0;
-    const scroll = $('repairs-scroll');
-    const away = scroll.scrollTop > 4;
-    const batch = waiting.splice(0, AT_ONCE);
+    if (!paused && rows.length === 0 && waiting.length > AT_ONCE) {
+      // The first answer is long: its newest are shown at once, the others are added below.
+      backlog = waiting;
+      waiting = backlog.splice(-AT_ONCE);
+    }
+    const fresh = paused ? [] : waiting.splice(0, AT_ONCE);
+    if (fresh.length > 0) prepend(fresh);
+    else append(backlog.splice(-AT_ONCE));
+    while (rows.length > MOST) forget(rows.pop());
+    if (!current && rows.length > 0) makeCurrent(rows[0]);
+    if (fresh.length > 0) announce(fresh);
+    summarise();
+    if (backlog.length > 0 || (waiting.length > 0 && !paused)) schedule();
+  }
+
+  function prepend(batch) {
+    const away = $('repairs-scroll').scrollTop > 4;
     const fragment = document.createDocumentFragment();
-    for (const event of batch) {
-      const before = restart(event);
-      if (before) fragment.prepend(before);
-      const row = make(event);
+    for (const one of batch) {
+      const row = make(one.event);
       rows.unshift(row);
-      fragment.prepend(row.node);
+      fragment.prepend(row.node, ...restart(row, one));
       if (row.visible && away) unread += 1;
     }
     $('feed').prepend(fragment);
-    while (rows.length > MOST) forget(rows.pop());
-    if (!current && rows.length > 0) makeCurrent(rows[0]);
-    if (batch.length > 0) announce(batch);
-    summarise();
-    if (waiting.length > 0) schedule();
+  }
+
+  function append(batch) {
+    const fragment = document.createDocumentFragment();
+    for (const one of batch.reverse()) {
+      const row = make(one.event);
+      rows.push(row);
+      fragment.append(row.node, ...restart(row, one));
+    }
+    $('feed').append(fragment);
+  }
+
+  /** A line between the repairs of one run of kmend and those of the next. */
+  function restart(row, { restarted }) {
+    if (!restarted) return [];
+    row.break = el('li', 'break', 'kmend was started again');
+    return [row.break];
   }
 
   function forget(row) {
     dropped += 1;
     if (current === row) makeCurrent(rows[0]);
-    const after = row.node.nextSibling;
-    if (after && after.classList.contains('break')) after.remove();
+    if (row.break) row.break.remove();
     row.node.remove();
-  }
-
-  /** A line between the repairs of one run of kmend and the next. */
-  function restart(event) {
-    const id = String(event.id);
-    const of = id.slice(0, Math.max(0, id.lastIndexOf('-')));
-    const before = run;
-    run = of;
-    if (before === null || before === of) return null;
-    return el('li', 'break', 'kmend was started again');
   }
 
   function make(event) {
@@ -128,12 +146,15 @@ const Feed = (() => {
       parts.push(plain(fields.partitions));
     }
     if (fields.client_id) parts.push(fields.client_id);
-    return parts.map(plain).filter((part) => part && !text.includes(part)).join(' · ');
+    const names = [...new Set(parts.map(plain))];
+    return names.filter((name) => name && !text.includes(name)).join(' · ');
   }
 
   /** Long numbers in groups of three that are only set apart: what is copied stays a number. */
   function spaced(node, text) {
-    let at = 0;
+    const subject = /^[\w.-]+\[\d+\](?=:)/.exec(text);
+    if (subject) node.append(el('b', 'subject name', subject[0]));
+    let at = subject ? subject[0].length : 0;
     for (const found of text.matchAll(/(?<![\w.\-/:])\d{5,}(?![\w\-/:]|\.\d)/g)) {
       node.append(text.slice(at, found.index));
       const digits = found[0];
@@ -224,7 +245,7 @@ const Feed = (() => {
 
   function empty(shown, filtered) {
     const box = $('repairs-empty');
-    setHidden(box, shown > 0 || waiting.length > 0);
+    setHidden(box, shown > 0 || backlog.length > 0);
     setHidden($('feed'), shown === 0);
     if (shown > 0) return;
     let title = 'Nothing has needed mending yet';
@@ -264,7 +285,7 @@ const Feed = (() => {
     if (announceTimer) return;
     announceTimer = setTimeout(() => {
       announceTimer = 0;
-      const last = toAnnounce.at(-1);
+      const last = toAnnounce.at(-1).event;
       const more = toAnnounce.length > 1 ? `${toAnnounce.length} repairs, the last: ` : '';
       setText($('repairs-live'), `${more}${last.mender}: ${last.text}${last.observed ? ' (observed, not done)' : ''}`);
       toAnnounce.length = 0;

@@ -85,7 +85,6 @@ const Link = (() => {
     }
     setText(banner, text);
     setHidden(banner, !text);
-    document.body.classList.toggle('stale', state === 'gone');
     const title = state === 'gone' ? 'kmend (gone)' : 'kmend';
     if (document.title !== title) document.title = title;
   }
@@ -182,7 +181,13 @@ document.addEventListener('DOMContentLoaded', () => {
       if (Link.answered()) followAgain();
       Feed.status(status);
       // One task each: none of them is long.
-      const steps = [() => Clients.update(status), () => Groups.update(status), () => Charts.update(status), () => Menders.update(status), () => Header.update(status)];
+      const steps = [
+        () => Clients.update(status),
+        () => Groups.update(status),
+        () => Header.update(status),
+        () => Menders.update(status),
+        ...Charts.updates(status),
+      ];
       const step = () => {
         const next = steps.shift();
         if (!next) return;

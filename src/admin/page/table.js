@@ -68,7 +68,7 @@ const Table = (() => {
       sums.colSpan = 3;
       const lag = cell(row, 'num lag');
       const state = cell(row, 'state', el('span', ''));
-      const made = { row, parts: { name, button, title, more, slices, counts, sums, lag, state } };
+      const made = { row, parts: { bar, name, button, title, more, slices, counts, sums, lag, state } };
       button.addEventListener('click', () => toggle(made.of));
       return made;
     },
@@ -106,7 +106,8 @@ const Table = (() => {
       ].filter(Boolean).join('\n'));
       let counts = member.assigned === null ? `${number(sum.fetched)} read` : fetchedOf(sum);
       if (filtered) counts += `, ${number(shown)} shown`;
-      if (member.stalled) counts = `${member.stalled.reason}, for ${duration(member.stalled.for_seconds)}`;
+      if (member.stalled) counts = `${duration(member.stalled.for_seconds)}: ${member.stalled.reason}`;
+      setHidden(made.parts.bar, member.stalled !== null);
       setText(made.parts.counts, counts);
       setTitle(made.parts.sums, counts);
       trouble(made, sum);
