@@ -39,7 +39,7 @@ function pairs() {
   const found = new Map();
   const add = (what, front, back, wanted, example) => {
     const key = `${what} ${front.map(Math.round)} on ${back.map(Math.round)}`;
-    if (!found.has(key)) found.set(key, { what, ratio: Math.round(contrast(front, back) * 100) / 100, wanted, example });
+    if (!found.has(key)) found.set(key, { key, what, ratio: Math.round(contrast(front, back) * 100) / 100, wanted, example });
   };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -75,7 +75,7 @@ for (const dark of [false, true]) {
     await tab.until("document.querySelectorAll('#feed .event').length === 13 && document.querySelectorAll('#groups-table .partition').length > 10");
     const all = new Map();
     const look = async () => {
-      for (const pair of await tab.evaluate(pairs)) all.set(JSON.stringify([pair.what, pair.ratio, pair.wanted]), pair);
+      for (const pair of await tab.evaluate(pairs)) all.set(pair.key, pair);
     };
     await tab.evaluate("document.querySelectorAll('#feed .line, #clients-table .fold').forEach((b) => b.click()); document.querySelector('#repairs-menders button').click()");
     await look();
@@ -86,7 +86,7 @@ for (const dark of [false, true]) {
     mock.emit({ level: 'ERROR', text: 'an error' });
     mock.refuse('too many pages');
     mock.setStatus({ ...scenario.status(), upstream: { up: false }, reload: { at: 1, ok: false, changed: [], needs_restart: [], error: 'unknown key' }, menders: ['repair', 'observe', 'off'].map((mode) => ({ name: mode, mode, outcomes: { done: 1 } })) });
-    await tab.until("document.querySelector('#reload pre') && document.querySelector('#upstream').textContent === 'down' && document.querySelector('#feed .error')");
+    await tab.until("document.querySelector('#reload pre') && document.querySelector('#upstream').textContent === 'down' && document.querySelector('#feed .error') !== null");
     const box = await tab.evaluate("(() => { const box = document.querySelector('#feed .observed .line').getBoundingClientRect(); return { x: box.left + 200, y: box.top + 5 }; })()");
     await tab.send('Input.dispatchMouseEvent', { type: 'mouseMoved', ...box });
     await look();
@@ -103,9 +103,13 @@ for (const dark of [false, true]) {
     await mock.back();
     await tab.until("!document.querySelector('#groups-empty').hidden && document.querySelector('#state').textContent !== 'kmend is gone'");
     await look();
-    assert.ok(all.size > 15, `${all.size} pairs were looked at`);
+    const seen = (front, back) => [...all.values()].some(({ key }) => key === `text ${front},1 on ${back},1`);
+    const [warning, error, calm] = dark
+      ? [['232,177,76', '47,37,18'], ['255,138,128', '55,26,26'], ['63,207,180', '18,48,43']]
+      : [['138,83,0', '253,243,221'], ['179,38,30', '253,236,235'], ['13,122,108', '227,244,241']];
+    for (const pair of [warning, error, calm]) assert.ok(seen(...pair), `${pair} is somewhere on the page`);
     const bad = [...all.values()].filter(({ ratio, wanted }) => ratio < wanted);
-    t.diagnostic(`${all.size} pairs, the lowest for text: ${Math.min(...[...all.values()].filter((p) => p.what === 'text').map((p) => p.ratio))}`);
+    t.diagnostic(`${all.size} pairs of colours, the lowest for text: ${Math.min(...[...all.values()].filter((p) => p.what === 'text').map((p) => p.ratio))}`);
     assert.deepEqual(bad, []);
     // The check finds what cannot be read.
     await tab.evaluate("document.querySelector('h1').style.color = 'rgb(128 128 128 / 0.5)'");

@@ -1,4 +1,5 @@
-// Where the facts come from: /api/status is polled, /api/events is a stream.
+// Where the facts come from: /api/status is polled, /api/events is a stream. Asked relative to the page, which a proxy
+// may serve below a path of its own.
 
 /** Calls `show` with the status every 2 s, every 10 s while nobody looks; `lost` with why there is none. */
 function pollStatus(show, lost) {
@@ -17,7 +18,7 @@ function pollStatus(show, lost) {
     let status = null;
     let why = '';
     try {
-      const answer = await fetch('/api/status', { signal: abort.signal, cache: 'no-store' });
+      const answer = await fetch('api/status', { signal: abort.signal, cache: 'no-store' });
       if (answer.ok) status = await answer.json();
       else why = `/api/status answers ${answer.status}: ${(await answer.text()).trim().slice(0, 300)}`;
     } catch (error) {
@@ -94,7 +95,7 @@ function followEvents({ event, open, lost, refused }) {
     try {
       const headers = { Accept: 'text/event-stream' };
       if (lastId) headers['Last-Event-ID'] = lastId;
-      const answer = await fetch('/api/events', { headers, signal: abort.signal, cache: 'no-store' });
+      const answer = await fetch('api/events', { headers, signal: abort.signal, cache: 'no-store' });
       if (!answer.ok) {
         why = (await answer.text()).trim().slice(0, 300) || `/api/events answers ${answer.status}`;
       } else {
