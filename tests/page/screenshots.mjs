@@ -16,7 +16,7 @@ mkdirSync(folder, { recursive: true });
 
 const PICTURES = [
   { name: 'light', width: 1440, height: 1060, open: true },
-  { name: 'dark', width: 1440, height: 900, dark: true, bottom: true },
+  { name: 'dark', width: 1440, height: 926, dark: true, bottom: true },
   { name: 'narrow', width: 390, height: 844, scale: 2, dark: true },
 ];
 

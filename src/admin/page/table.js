@@ -18,6 +18,12 @@ const Table = (() => {
     return row;
   }
 
+  function tr(cls) {
+    const row = el('tr', cls);
+    row.setAttribute('role', 'row');
+    return row;
+  }
+
   function cell(row, cls, ...children) {
     const node = el('td', cls, ...children);
     node.setAttribute('role', 'cell');
@@ -27,7 +33,7 @@ const Table = (() => {
 
   const make = {
     partition() {
-      const row = el('tr', 'partition');
+      const row = tr('partition');
       const name = el('th', 'place', el('span', 'name topic'), el('span', 'index'));
       name.scope = 'row';
       name.setAttribute('role', 'rowheader');
@@ -47,7 +53,7 @@ const Table = (() => {
     },
     /** Groups and members: a name that opens and closes, how much is fetched, sums. */
     above(type) {
-      const row = el('tr', type);
+      const row = tr(type);
       const title = el('span', 'name');
       const more = el('span', 'more name');
       const button = el('button', 'fold', title, more);
