@@ -140,6 +140,9 @@ test('kmend gone and back, another run', async (t) => {
   assert.match(await text(tab, '#banner'), /^kmend does not answer\. What is shown is from \d\d:\d\d:\d\d\.$/);
   assert.equal(await tab.evaluate('document.title'), 'kmend (gone)');
   assert.equal((await feed(tab)).length, 13, 'what was there stays');
+  const uptime = await text(tab, '#uptime');
+  await sleep(1500);
+  assert.equal(await text(tab, '#uptime'), uptime, 'what is gone does not grow older');
   mock.restart();
   await mock.back();
   mock.emit({ text: 'of the new run' });
@@ -261,6 +264,9 @@ test('names that apps choose are only text', async (t) => {
   for (const place of ['#version', '#listeners', '#menders-table', '#clients-table', '#groups-table', '#feed', '#reload', '#repairs-menders']) {
     assert.ok((await text(tab, place)).includes(html), `${place} shows the name as it is`);
   }
+  // What would turn the direction of the line is written out.
+  assert.equal(await tab.evaluate("document.body.textContent.includes('\\u202e')"), false);
+  assert.ok((await text(tab, '#clients-table')).includes('user\\u202egnp.exe\\u0000\\u0007'));
   assertClean(tab, mock);
 });
 

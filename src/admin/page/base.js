@@ -3,12 +3,17 @@
 
 const $ = (id) => document.getElementById(id);
 
+/** Control characters, and those that turn the direction of what follows, are written out: a name shall look like what it is. */
+function visible(text) {
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
 /** An element with a class and children; strings become text nodes. */
 function el(tag, cls, ...children) {
   const node = document.createElement(tag);
   if (cls) node.className = cls;
   for (const child of children) {
-    if (child !== null && child !== undefined && child !== '') node.append(child);
+    if (child !== null && child !== undefined && child !== '') node.append(typeof child === 'string' ? visible(child) : child);
   }
   return node;
 }
@@ -18,7 +23,7 @@ function setText(node, value) {
   const text = String(value);
   if (node.shown !== text) {
     node.shown = text;
-    node.textContent = text;
+    node.textContent = visible(text);
   }
 }
 

@@ -99,7 +99,7 @@ const Feed = (() => {
     button.type = 'button';
     button.tabIndex = -1;
     button.setAttribute('aria-expanded', 'false');
-    const text = String(event.text ?? '');
+    const text = visible(String(event.text ?? ''));
     const mender = String(event.mender ?? '');
     const sentence = el('span', 'text');
     spaced(sentence, text);
@@ -146,7 +146,7 @@ const Feed = (() => {
       parts.push(plain(fields.partitions));
     }
     if (fields.client_id) parts.push(fields.client_id);
-    const names = [...new Set(parts.map(plain))];
+    const names = [...new Set(parts.map((part) => visible(plain(part))))];
     return names.filter((name) => name && !text.includes(name)).join(' · ');
   }
 

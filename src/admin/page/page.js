@@ -87,6 +87,7 @@ const Link = (() => {
     setHidden(banner, !text);
     const title = state === 'gone' ? 'kmend (gone)' : 'kmend';
     if (document.title !== title) document.title = title;
+    return state;
   }
 
   return {
@@ -199,7 +200,6 @@ document.addEventListener('DOMContentLoaded', () => {
     (why) => Link.failed(why),
   );
   setInterval(() => {
-    Header.tick();
-    Link.show();
+    if (Link.show() !== 'gone') Header.tick();
   }, 1000);
 });
