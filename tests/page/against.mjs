@@ -8,11 +8,13 @@
 //   "feed": [{ "id", "mender", "text", "appeared_at": unix seconds }],   oldest first, once each time it was added
 //   "rows_in_feed", "notice", "banner", "attention": [...],
 //   "console_errors": [...], "csp_violations": [...], "requests": [...], "outside_requests": [...],
-//   "long_tasks": [{ "start", "ms" }]                                    over 50 ms, by the browser's own count
+//   "long_tasks": [{ "start", "ms" }],                                   over 50 ms, by the browser's own count
+//   "document_is_current", "policy_is_current"                           it is the page of this checkout, with its policy
 // }
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
+import { assemble } from './assemble.mjs';
 import { launch } from './browser.mjs';
 
 export async function against(url, seconds = 5, { screenshot = null } = {}) {
@@ -39,12 +41,17 @@ export async function against(url, seconds = 5, { screenshot = null } = {}) {
     });
     if (screenshot) (await import('node:fs')).writeFileSync(screenshot, await tab.screenshot());
     const origin = new URL(url).origin;
+    const answer = await fetch(url);
+    const current = assemble();
+    const directives = (policy) => JSON.stringify((policy ?? '').split(';').map((one) => one.trim().split(/\s+/).join(' ')).filter(Boolean).sort());
     return {
       url,
       ...saw,
       console_errors: tab.errors,
       csp_violations: tab.violations,
       requests: tab.requests,
+      document_is_current: (await answer.text()) === current.html,
+      policy_is_current: directives(answer.headers.get('content-security-policy')) === directives(current.csp),
       outside_requests: tab.requests.filter((asked) => !asked.startsWith(`${origin}/`) && !asked.startsWith('data:')),
     };
   } finally {

@@ -131,6 +131,33 @@ test('a cut stream goes on where it was, without duplicates', async (t) => {
   assertClean(tab, mock, { errors: [/ERR_INCOMPLETE_CHUNKED_ENCODING/] });
 });
 
+test('a stream that is dead without having ended is left', async (t) => {
+  // 40 s, in a test 1.5.
+  const script = 'const later = window.setTimeout; window.setTimeout = (work, ms, ...more) => later(work, ms === 40000 ? 1500 : ms, ...more);';
+  const { mock, tab } = await chromium.open(t, scenarios.ordinary(), { script });
+  await tab.until("document.querySelectorAll('#feed .event').length === 13");
+  const asked = () => mock.requests.filter((request) => request.url === '/api/events');
+  const limit = Date.now() + 15000;
+  while (asked().length < 2 && Date.now() < limit) await sleep(50);
+  assert.equal(asked()[1]?.headers['last-event-id'], 'a1-13');
+  assertClean(tab, mock);
+});
+
+test('events are read in whatever pieces they come', async (t) => {
+  const { tab } = await chromium.open(t, scenarios.empty());
+  const read = (pieces) => tab.evaluate((all) => {
+    const events = [];
+    const retries = [];
+    const parse = eventParser((event) => events.push(event), (ms) => retries.push(ms));
+    for (const piece of all) parse(piece);
+    return { events, retries };
+  }, pieces);
+  const stream = ': hello\n\nretry: 300\nevent: repair\nid: a-1\ndata: {"a":\ndata: 1}\n\nid: a-2\ndata:x\r\n\r\nevent: nothing\n\ndata: cut';
+  const expected = { events: [{ type: 'repair', id: 'a-1', data: '{"a":\n1}' }, { type: 'message', id: 'a-2', data: 'x' }], retries: [300] };
+  assert.deepEqual(await read([stream]), expected);
+  assert.deepEqual(await read([...stream]), expected, 'letter by letter');
+});
+
 test('kmend gone and back, another run', async (t) => {
   const { mock, tab } = await chromium.open(t, scenarios.ordinary());
   await tab.until("document.querySelectorAll('#feed .event').length === 13");
@@ -297,6 +324,8 @@ test('the smoke test of a running kmend', async (t) => {
   assert.deepEqual(saw.csp_violations, []);
   assert.deepEqual(saw.outside_requests, []);
   assert.equal(saw.state, 'Live');
+  assert.equal(saw.document_is_current, true, 'kmend serves the page of this checkout');
+  assert.equal(saw.policy_is_current, true, 'with its policy');
   assert.match(saw.header.version, /^\d+\.\d+\.\d+/);
   if (mock) assert.equal(saw.feed.length, 13);
 });
