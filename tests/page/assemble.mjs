@@ -10,7 +10,7 @@ export function assemble() {
   for (const [name, files] of Object.entries(JSON.parse(read('parts.json')))) {
     const placeholder = `/*{${name}}*/`;
     if (html.split(placeholder).length !== 2) throw new Error(`${placeholder} has to be in index.html once`);
-    html = html.replace(placeholder, () => files.map(read).join(''));
+    html = html.replace(placeholder, () => files.map((file) => read(file).trim()).join('\n'));
   }
   return { html, csp: policy(html) };
 }

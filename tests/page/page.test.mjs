@@ -255,9 +255,14 @@ test('header, clients with faults, menders, reload', async (t) => {
   assert.deepEqual(await tab.evaluate("[...document.querySelectorAll('#attention a')].map((link) => link.textContent)"), ['2 partitions are assigned and not fetched', '1 consumer is stalled', '1 change needs a restart']);
   assert.equal(await tab.evaluate("document.querySelector('#menders-table tbody tr:nth-child(3)').textContent"), 'commit_bufferrepair9 buffered8 replayed1 superseded');
   assert.match(await text(tab, '#reload'), /taken 1 key changed.*Changedmenders\.assignment_watchdog\.mode.*Needs a restartlisten\.address/);
-  mock.setStatus(scenarios.status({ upstream: { up: false }, reload: { at: Date.now() / 1000, ok: false, changed: [], needs_restart: [], error: 'kmend.yaml:3:7: unknown key' } }));
+  mock.setStatus(scenarios.status({ clients: Array.from({ length: 400 }, (_, i) => scenarios.client(`app-${i}`, `10.0.0.1:${i}`, 'sarama', '1.45.0', 1)) }));
+  await tab.until("document.querySelector('#clients-sum').textContent === '400 clients, 400 connections'");
+  await tab.click('#clients-table .kind button');
+  await tab.until("document.querySelectorAll('#clients-table .client').length === 301");
+  assert.equal(await text(tab, '#clients-table .client:last-child'), '100 more');
+  mock.setStatus(scenarios.status({ upstream: { up: false, bootstrap: ['kafka-0:9092'] }, reload: { at: Date.now() / 1000, ok: false, changed: [], needs_restart: [], error: 'kmend.yaml:3:7: unknown key' } }));
   await tab.until("document.querySelector('#reload pre')?.textContent === 'kmend.yaml:3:7: unknown key'");
-  assert.deepEqual(await tab.evaluate("[...document.querySelectorAll('#attention a')].map((link) => link.textContent)"), ['No broker answers', 'The last reload was refused']);
+  assert.deepEqual(await tab.evaluate("[...document.querySelectorAll('#attention a')].map((link) => link.textContent)"), ['No broker answers at kafka-0:9092', 'The last reload was refused']);
   assertClean(tab, mock);
 });
 

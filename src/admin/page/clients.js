@@ -1,6 +1,7 @@
 // Clients by software and version, with the known faults of that version.
 
 const Clients = (() => {
+  const MOST = 300; // clients of one kind that are listed
   const kinds = new Map(); // software and version -> its rows
   const opened = new Set();
 
@@ -103,7 +104,8 @@ const Clients = (() => {
   function showList(kind) {
     const open = opened.has(kind.key);
     kind.button.setAttribute('aria-expanded', String(open));
-    const now = new Map(open ? kind.group.clients.map((c) => [`${c.client_id}\n${c.address}`, c]) : []);
+    const all = kind.group.clients;
+    const now = new Map(open ? all.slice(0, MOST).map((c) => [`${c.client_id}\n${c.address}`, c]) : []);
     for (const [key, row] of kind.list) {
       if (!now.has(key)) {
         row.remove();
@@ -121,6 +123,17 @@ const Clients = (() => {
       setText(row.cells[0].lastChild, client.address);
       setTitle(row.cells[0], `${client.client_id} ${client.address}`);
       setText(row.cells[2], number(client.connections));
+    }
+    const more = open && all.length > MOST;
+    if (more && !kind.more) {
+      kind.more = el('tr', 'client', el('td', 'sum'));
+      kind.more.firstChild.colSpan = 3;
+    }
+    if (more) {
+      setText(kind.more.firstChild, `${number(all.length - MOST)} more`);
+      if (kind.body.lastChild !== kind.more) kind.body.append(kind.more);
+    } else if (kind.more) {
+      kind.more.remove();
     }
   }
 

@@ -9,6 +9,7 @@ const Header = (() => {
     setTitle($('cluster'), status.cluster_id ?? '');
     setText($('upstream'), status.upstream.up ? 'up' : 'down');
     setClass($('upstream'), status.upstream.up ? 'up' : 'down');
+    setTitle($('upstream'), (status.upstream.bootstrap || []).join('\n'));
     started = Date.now() / 1000 - status.uptime_seconds;
     tick();
     setText($('connections'), `${number(status.connections.clients)} in, ${number(status.connections.upstream)} out`);
@@ -33,7 +34,10 @@ const Header = (() => {
   function attention(status) {
     const total = Groups.total() || { unfetched: 0, stalled: 0 };
     const found = [];
-    if (!status.upstream.up) found.push(['No broker answers', 'load']);
+    if (!status.upstream.up) {
+      const asked = (status.upstream.bootstrap || []).join(', ');
+      found.push([asked ? `No broker answers at ${asked}` : 'No broker answers', 'load']);
+    }
     if (total.unfetched > 0) found.push([`${plural(total.unfetched, 'partition is', 'partitions are')} assigned and not fetched`, 'groups']);
     if (total.stalled > 0) found.push([`${plural(total.stalled, 'consumer is', 'consumers are')} stalled`, 'groups']);
     if (status.reload && !status.reload.ok) found.push(['The last reload was refused', 'menders']);
@@ -43,7 +47,7 @@ const Header = (() => {
     if (box.said === shown) return;
     box.said = shown;
     box.replaceChildren(...found.map(([text, section]) => {
-      const link = el('a', '', text);
+      const link = el('a', 'name', text);
       link.href = `#${section}`;
       link.addEventListener('click', (event) => {
         event.preventDefault();
