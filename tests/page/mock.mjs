@@ -10,13 +10,12 @@ import * as scenarios from './scenarios.mjs';
 
 const REPLAYED = 500;
 
-export async function startMock(scenario = scenarios.ordinary()) {
+export async function startMock(scenario = scenarios.ordinary(), port = 0) {
   const page = assemble();
   let { status, events = [] } = scenario;
   let run = 'a1';
   let number = 0;
   let refusal = null; // what /api/events says instead of opening
-  let port = 0;
   let server = null;
   const log = [];
   const streams = new Set();
@@ -122,10 +121,9 @@ export async function startMock(scenario = scenarios.ordinary()) {
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const [name = 'ordinary', wanted] = process.argv.slice(2);
+  const [name = 'ordinary', port = '0'] = process.argv.slice(2);
   const scenario = scenarios[name]();
-  const mock = await startMock(scenario);
-  if (wanted) console.error('the port is chosen by the system');
+  const mock = await startMock(scenario, Number(port));
   console.log(mock.url);
   if (scenario.live) for (;;) {
     await sleep(3000);
