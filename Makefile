@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo test matrix fmt lint check-deploy check-deps check-targets check-bench check-instructions fuzz bench sbom clean
+.PHONY: help build demo test test-page matrix fmt lint check-deploy check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -24,6 +24,9 @@ demo: ## an evicted offset, new partitions, a refused commit: what breaks direct
 test: ## all tests, with a real Kafka and real clients
 	scripts/bootstrap all
 	scripts/run-tests
+
+test-page: ## the status page in a real Chromium (package chromium; Node 20)
+	node --test --test-concurrency=1 tests/page/*.test.mjs
 
 matrix: ## every client by every eviction, growth and refused commit; the reports are kept
 	scripts/bootstrap all
@@ -41,8 +44,17 @@ lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-check-deploy: ## manifests, Compose file, Dockerfile, dashboard, alerts
+check-deploy: ## manifests, chart, policy, unit, image file, workflows, dashboard, alerts
 	scripts/check-deploy
+
+check-image: ## what is in the image, run as a kubelet runs it (root, Linux)
+	scripts/check-image
+
+check-apiserver: ## all of deploy/ against a real kube-apiserver (minutes to build, once)
+	scripts/check-apiserver
+
+check-docs: ## documents: links, commands, keys, metrics, log lines; KMEND_BIN adds those that need it
+	python3 scripts/check/docs.py
 
 check-deps: ## licences, bans and sources of the dependencies
 	scripts/tools cargo-deny

@@ -66,7 +66,7 @@ impl Reloads {
     pub fn reload(&self, why: Why) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = self.certificates.reload(&self.sources);
-        let reloaded = Reloaded::new(outcome.as_ref().map(|(diff, _)| diff).map_err(|error| error));
+        let reloaded = Reloaded::new(outcome.as_ref().map(|(diff, _)| diff));
         match outcome {
             Ok((diff, notes)) => {
                 let recovered = told.take().is_some();

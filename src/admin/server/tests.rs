@@ -242,7 +242,9 @@ async fn mistakes_are_answered_helpfully() {
     let server = server().await;
     let answer = server.get("/status").await;
     assert_eq!(status(&answer), "404");
-    for path in ["/readyz (?verbose)", "/healthz/clients (?verbose)", "/api/status"] {
+    for path in
+        ["/readyz           ?verbose", "/healthz/clients  ?verbose", "/api/status", "/api/events", "/api/log-level"]
+    {
         assert!(answer.contains(path), "{answer}");
     }
     let post = "POST /healthz/clients HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
