@@ -223,7 +223,10 @@ class Keys:
         return self.exists(parts)
 
 
-NOT_KEYS = re.compile(r"\.(?:md|rs|ya?ml|json|py|sh|toml|txt|log|crt|key|example|svc|kafka|local|[A-Z])\b")
+# `helm --set` has names of its own: those of the chart's values.
+VALUES = Path(__file__).resolve().parents[2] / "deploy/helm/kmend/values.yaml"
+HELM = set(re.findall(r"^(\w+):", VALUES.read_text(), re.M))
+NOT_KEYS = re.compile(r"\.(?:md|rs|m?js|ya?ml|json|py|sh|toml|txt|log|crt|key|example|svc|kafka|local|[A-Z])\b")
 
 
 def key_problems(keys, text):
@@ -241,7 +244,8 @@ def key_problems(keys, text):
                 if not good:
                     yield number, f"there is no key {match[1]}"
         for key in re.findall(r"--set '?([a-z_]+(?:\.[\w*-]+)+)=", line):
-            if not keys.exists(key.split(".")):
+            top = key.split(".")[0]
+            if not keys.exists(key.split(".")) and (top in keys.top or top not in HELM):
                 yield number, f"there is no key {key}"
         for name in re.findall(r"\bKMEND_([A-Z0-9]+(?:_[A-Z0-9]+)*(?:__[A-Za-z0-9_]+?)+)\b(?!_)", line):
             if not keys.variable(name):

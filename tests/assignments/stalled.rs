@@ -48,12 +48,14 @@ fn refused_once(team: &Team) -> bool {
     for _ in 0..5 {
         team.admin.wait_stable(&team.group, 1);
         app.hold_handler(PATIENCE, || {});
-        let syncs = relay.seen(id, SYNC_GROUP).len();
+        let (joins, syncs) = (team.members[0].joins(), relay.seen(id, SYNC_GROUP).len());
         team.admin.rejoin_as(&team.group, id);
         app.resume_handler();
         if eventually(Duration::from_secs(4), || !relay.refused(id).is_empty()) {
-            // The next heartbeat tells it: it joins, under another id, and consumes again or does not.
-            let joined = eventually(Duration::from_secs(10), || relay.seen(id, SYNC_GROUP).len() > syncs);
+            // It joins under another id, and consumes again or does not. Its old id is a member until that one's
+            // session ends, 30 s later: only then is the group at rest.
+            let joined = eventually(Duration::from_secs(10), || team.members[0].joins() > joins)
+                && eventually(PATIENCE, || relay.seen(id, SYNC_GROUP).len() > syncs);
             let beats = relay.seen(id, HEARTBEAT).len();
             return joined && eventually(Duration::from_secs(10), || relay.seen(id, HEARTBEAT).len() > beats);
         }

@@ -175,13 +175,19 @@ impl Kmend {
 
     /// Resident memory, now and at its peak, in bytes.
     pub fn memory(&self) -> (u64, u64) {
+        (self.kib("VmRSS") * 1024, self.kib("VmHWM") * 1024)
+    }
+
+    /// Resident memory without the pages of files, in bytes.
+    pub fn own_memory(&self) -> u64 {
+        self.kib("RssAnon") * 1024
+    }
+
+    fn kib(&self, name: &str) -> u64 {
         let pid = self.process().as_ref().map(Guarded::pid).expect("kmend runs");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("kmend runs");
-        let kib = |name: &str| {
-            let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-            line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
-        };
-        (kib("VmRSS"), kib("VmHWM"))
+        let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok()).expect("the kernel says it in kB")
     }
 
     /// The process, or what stands before it (`start_in`).
