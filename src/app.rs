@@ -52,6 +52,8 @@ pub struct Start {
     pub loaded: Loaded,
     /// Where the configuration came from, to read it again on SIGHUP.
     pub sources: Sources,
+    /// What its files held ([`Sources::content`]) before they were read.
+    pub content: u64,
     pub kind: Kind,
 }
 
@@ -161,7 +163,7 @@ struct App {
 
 impl App {
     fn build(start: Start, logs: LogHandle, feed: Feed, runtime: &Runtime) -> Result<App, AppError> {
-        let Start { loaded, sources, kind } = start;
+        let Start { loaded, sources, content, kind } = start;
         let config = loaded.config.clone();
         let admin_is_default = !loaded.provenance.is_set("admin.address");
         let running = Running::new(loaded);
@@ -215,7 +217,7 @@ impl App {
             phases,
         ));
         let certificates = Arc::new(Certificates::new(running.clone(), listen.clone(), &registry));
-        let reloads = Arc::new(Reloads::new(certificates.clone(), sources, &registry));
+        let reloads = Arc::new(Reloads::new(certificates.clone(), sources, content, &registry));
         let watch = |watch: io::Result<Watch>| watch.map_err(AppError::Runtime);
         let watches = [watch(certificates.watch())?, watch(reloads.watch())?];
         let addresses: BTreeSet<IpAddr> = listening.iter().map(|(a, _)| a.ip()).collect();

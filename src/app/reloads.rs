@@ -26,12 +26,18 @@ pub(super) struct Reloads {
     newest: watch::Sender<Option<Reloaded>>,
     counted: IntCounterVec,
     good: IntGauge,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What the files held when they were read last.
+    content: u64,
     /// The error that was told last, until something is read without one.
-    told: Mutex<Option<String>>,
+    told: Option<String>,
 }
 
 impl Reloads {
-    pub fn new(certificates: Arc<Certificates>, sources: Sources, registry: &Registry) -> Reloads {
+    pub fn new(certificates: Arc<Certificates>, sources: Sources, content: u64, registry: &Registry) -> Reloads {
         let counted = Family::counter(
             registry,
             "config_reloads_total",
@@ -47,7 +53,8 @@ impl Reloads {
             "1 while the configuration in force is that of the files; 0 after a reload that failed.",
         );
         good.set(1);
-        Reloads { certificates, sources, newest: watch::Sender::new(None), counted, good, told: Mutex::default() }
+        let state = Mutex::new(State { content, told: None });
+        Reloads { certificates, sources, newest: watch::Sender::new(None), counted, good, state }
     }
 
     /// How the newest one went that changed something, or could not.
@@ -64,7 +71,15 @@ impl Reloads {
 
     /// Reads all files, here and now; whether they can be used.
     pub fn reload(&self, why: Why) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { content, told } = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before they are read: what changes meanwhile is looked at again.
+        let now = self.sources.content();
+        if why == Why::Changed(Look::Changed) && now == *content {
+            // Other stamps, the same text; also the first look, which finds what the start has read. Reading it all
+            // again would bring code into memory that nobody needs.
+            return told.is_none();
+        }
+        *content = now;
         let outcome = self.certificates.reload(&self.sources);
         let reloaded = Reloaded::new(outcome.as_ref().map(|(diff, _)| diff));
         match outcome {

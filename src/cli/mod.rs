@@ -98,12 +98,13 @@ fn alone(args: ConfigArgs, out: &mut Out) -> Result<(), Failed> {
 }
 
 fn start(sources: Sources, kind: Kind, out: &mut Out) -> Result<(), Failed> {
+    let content = sources.content();
     let loaded = load(&sources, out)?;
     if kind == Kind::Dev {
         notes(&loaded, out);
         dev::welcome(&loaded).iter().for_each(|line| out.line(line));
     }
-    let start = Start { loaded, sources, kind };
+    let start = Start { loaded, sources, content, kind };
     app::run(start).map_err(|error| {
         out.error(&crate::upstream::chain(&error));
         error.exit_code()

@@ -1,5 +1,6 @@
 //! From sources to a checked configuration: layers, one above the other.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use figment::Figment;
@@ -52,6 +53,15 @@ impl Loaded {
 }
 
 impl Sources {
+    /// What the files hold, as a number: another one once anything of them has changed.
+    pub fn content(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for file in &self.files {
+            std::fs::read(file).ok().hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// The environment of this process, as far as it concerns kmend.
     pub fn process_env() -> Vec<(String, String)> {
         let mut env: Vec<_> = std::env::vars_os()
