@@ -157,7 +157,7 @@ struct App {
     stop_admin: watch::Sender<bool>,
     journal: Option<Arc<OnDisk>>,
     reloads: Arc<Reloads>,
-    _watches: [Watch; 2],
+    _watch: Watch,
     _state_dir: Option<StateDir>,
 }
 
@@ -168,7 +168,6 @@ impl App {
         let admin_is_default = !loaded.provenance.is_set("admin.address");
         let running = Running::new(loaded);
         let _runtime = runtime.enter();
-
         let registry = registry();
         let readiness = Arc::new(Readiness::default());
         readiness.set(Check::Configuration, true);
@@ -183,7 +182,8 @@ impl App {
         let shared = Arc::new(MendShared::default());
         let (kept, journal) = journal::open(&config, kind, state_dir.as_ref(), &registry, &shared)?;
         readiness.set(Check::Journal, true);
-        let menders = menders::all(&config, &registry, &shared, checkpoints, kept, Instant::now());
+        let repairs = menders::repairs(&registry);
+        let menders = menders::all(&config, &registry, &repairs, &shared, checkpoints, kept, Instant::now());
         let routing = Arc::new(Routing::new(
             Settings {
                 first_port: first_port(&config),
@@ -218,8 +218,7 @@ impl App {
         ));
         let certificates = Arc::new(Certificates::new(running.clone(), listen.clone(), &registry));
         let reloads = Arc::new(Reloads::new(certificates.clone(), sources, content, &registry));
-        let watch = |watch: io::Result<Watch>| watch.map_err(AppError::Runtime);
-        let watches = [watch(certificates.watch())?, watch(reloads.watch())?];
+        let watch = Watch::start(vec![certificates.watched(), reloads.watched()]).map_err(AppError::Runtime)?;
         let addresses: BTreeSet<IpAddr> = listening.iter().map(|(a, _)| a.ip()).collect();
         let listeners =
             Arc::new(Listeners::new(listen.clone(), addresses.into_iter().collect(), runtime.handle().clone()));
@@ -234,6 +233,7 @@ impl App {
         runtime.spawn(pressure.run(listen.clone()));
         let admin_state = Arc::new(AdminState {
             registry,
+            repairs,
             readiness: readiness.clone(),
             running: running.clone(),
             mend: env.shared.clone(),
@@ -262,7 +262,7 @@ impl App {
             stop_admin,
             journal,
             reloads,
-            _watches: watches,
+            _watch: watch,
             _state_dir: state_dir,
         })
     }

@@ -35,21 +35,37 @@ pub struct Watch {
     _stop: Sender<()>,
 }
 
-impl Watch {
-    /// Watches the files that `files` names, which may be others each time; `read` hears of a change,
-    /// once soon after the start also without one, and says whether the files could be used.
-    pub fn start(
-        name: &str,
+/// Files that belong together, and who reads them.
+pub struct Watched {
+    files: Box<dyn Fn() -> Vec<PathBuf> + Send>,
+    read: Box<dyn FnMut(Look) -> bool + Send>,
+    state: State,
+}
+
+impl Watched {
+    /// The files that `files` names, which may be others each time; `read` hears of a change, once soon after the
+    /// start also without one, and says whether the files could be used.
+    pub fn new(
         files: impl Fn() -> Vec<PathBuf> + Send + 'static,
-        mut read: impl FnMut(Look) -> bool + Send + 'static,
-    ) -> io::Result<Watch> {
+        read: impl FnMut(Look) -> bool + Send + 'static,
+    ) -> Watched {
+        Watched { files: Box::new(files), read: Box::new(read), state: State::default() }
+    }
+
+    fn look(&mut self) {
+        if let Some(look) = self.state.look(Stamps::of(&(self.files)())) {
+            self.state.done((self.read)(look));
+        }
+    }
+}
+
+impl Watch {
+    /// Watches all of them, on one thread.
+    pub fn start(mut all: Vec<Watched>) -> io::Result<Watch> {
         let (stop, stopped) = mpsc::channel::<()>();
-        thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let mut state = State::default();
+        thread::Builder::new().name("watch".to_owned()).spawn(move || {
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                if let Some(look) = state.look(Stamps::of(&files())) {
-                    state.done(read(look));
-                }
+                all.iter_mut().for_each(Watched::look);
             }
         })?;
         Ok(Watch { _stop: stop })
@@ -247,7 +263,8 @@ mod tests {
         let dir = folder();
         let files = vec![dir.path().join("tls.crt")];
         let (told, looks) = mpsc::channel();
-        let watch = Watch::start("test", move || files.clone(), move |look| told.send(look).is_ok()).unwrap();
+        let watch =
+            Watch::start(vec![Watched::new(move || files.clone(), move |look| told.send(look).is_ok())]).unwrap();
         let patience = Duration::from_secs(20);
         assert_eq!(looks.recv_timeout(patience), Ok(Look::Changed));
         fs::write(dir.path().join("tls.crt"), "longer than before").unwrap();

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::Registry;
+use prometheus::{IntCounterVec, Registry};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -65,6 +65,8 @@ const LONGEST_BODY: usize = 4096;
 #[derive(Clone)]
 pub struct AdminState {
     pub registry: Registry,
+    /// What menders did, by mender and outcome.
+    pub repairs: IntCounterVec,
     pub readiness: Arc<Readiness>,
     pub running: Running,
     /// What is known of clients and groups.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use prometheus::core::Collector;
 use serde::Serialize;
 
 use super::readiness::Check;
@@ -111,7 +112,7 @@ fn menders(state: &AdminState, current: &Config) -> Vec<Mender> {
         ("assignment_watchdog", menders.assignment_watchdog.mode),
     ];
     let mut outcomes: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for family in state.registry.gather().iter().filter(|f| f.name() == "kmend_repairs_total") {
+    for family in state.repairs.collect() {
         for metric in family.get_metric() {
             let label = |name: &str| metric.get_label().iter().find(|l| l.name() == name).map(|l| l.value().to_owned());
             let count = metric.get_counter().get_value() as u64;

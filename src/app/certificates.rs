@@ -1,7 +1,6 @@
 //! Certificates in force: those on disk, read again when they change there or on SIGHUP. All or nothing:
 //! while a file cannot be used, or does not fit its fellow, everything stays as it was.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
@@ -12,7 +11,7 @@ use crate::listen::Shared as ListenShared;
 use crate::telemetry::metrics::Family;
 use crate::tls::{self, Contents, TlsError};
 use crate::upstream::{UpstreamError, chain};
-use crate::watch::{Look, Watch};
+use crate::watch::{Look, Watched};
 
 pub(super) struct Certificates {
     running: Running,
@@ -42,10 +41,10 @@ impl Certificates {
         certificates
     }
 
-    /// Watches the files from now on.
-    pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
+    /// Its files.
+    pub fn watched(self: &Arc<Self>) -> Watched {
         let (named, reading) = (self.clone(), self.clone());
-        Watch::start("certificates", move || tls::watched(&named.running.current()), move |look| reading.refresh(look))
+        Watched::new(move || tls::watched(&named.running.current()), move |look| reading.refresh(look))
     }
 
     /// Reads the configuration and all certificates again.

@@ -1,7 +1,5 @@
 //! The configuration, read again on SIGHUP and when one of its files changes. All or nothing.
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntCounterVec, IntGauge, Registry};
@@ -10,7 +8,7 @@ use tokio::sync::watch;
 use super::certificates::Certificates;
 use crate::config::{Reloaded, Sources};
 use crate::telemetry::metrics::{Family, Single};
-use crate::watch::{Look, Watch};
+use crate::watch::{Look, Watched};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
@@ -62,11 +60,10 @@ impl Reloads {
         self.newest.subscribe()
     }
 
-    /// Watches the files from now on.
-    pub fn watch(self: &Arc<Self>) -> io::Result<Watch> {
+    /// Its files.
+    pub fn watched(self: &Arc<Self>) -> Watched {
         let (named, reading) = (self.clone(), self.clone());
-        let files = move || -> Vec<PathBuf> { named.sources.files.clone() };
-        Watch::start("configuration", files, move |look| reading.reload(Why::Changed(look)))
+        Watched::new(move || named.sources.files.clone(), move |look| reading.reload(Why::Changed(look)))
     }
 
     /// Reads all files, here and now; whether they can be used.

@@ -40,7 +40,8 @@ pub fn observing(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
     config.menders.commit_buffer.mode = Mode::Observe;
     config.menders.assignment_watchdog.mode = Mode::Observe;
     let kept = Kept { journal: start.journal, restored: start.restored };
-    crate::menders::all(&config, start.registry, start.shared, Checkpoints::none(), kept, start.now)
+    let repairs = crate::menders::repairs(start.registry);
+    crate::menders::all(&config, start.registry, &repairs, start.shared, Checkpoints::none(), kept, start.now)
 }
 
 /// commit_buffer mends.

@@ -60,6 +60,7 @@ async fn server() -> Server {
     let (reload, reloaded) = watch::channel(None);
     let state = Arc::new(AdminState {
         registry,
+        repairs,
         readiness: Arc::default(),
         running,
         mend,

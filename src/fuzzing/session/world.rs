@@ -83,7 +83,8 @@ impl Play {
         let journal = Arc::new(Paper::default());
         let kept = Kept { journal: journal.clone(), restored: paper::restored(left) };
         let config = config(which);
-        let menders = menders::all(config, &registry, &shared, Checkpoints::none(), kept, now);
+        let menders =
+            menders::all(config, &registry, &menders::repairs(&registry), &shared, Checkpoints::none(), kept, now);
         let (whole, memory) = bounds(limits);
         let told = Told { refuse: limits & 0xf0 == 0xf0, ..Told::default() };
         let limits = Limits { max_whole_frame: whole, max_frame: 4 << 20, ..kit::limits(memory) };

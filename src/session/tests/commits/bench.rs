@@ -59,7 +59,8 @@ impl Bench {
         config.menders.assignment_watchdog.mode = Mode::Off;
         let (registry, now, shared) = (Registry::new(), Instant::now(), Arc::default());
         let kept = menders::commit_buffer::Kept { journal: journal.clone(), restored };
-        let all = menders::all(&config, &registry, &shared, Checkpoints::none(), kept, now);
+        let all =
+            menders::all(&config, &registry, &menders::repairs(&registry), &shared, Checkpoints::none(), kept, now);
         let world = World::sharing(all, registry, shared);
         journal.wakes(&world.env.shared);
         Bench { world, journal, now, config }

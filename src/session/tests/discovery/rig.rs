@@ -43,6 +43,7 @@ pub fn world_with(set: impl FnOnce(&mut PartitionDiscovery)) -> World {
     let menders = menders::all(
         &config,
         &registry,
+        &menders::repairs(&registry),
         &shared,
         Checkpoints::none(),
         menders::commit_buffer::Kept::default(),

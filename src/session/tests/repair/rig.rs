@@ -27,6 +27,7 @@ pub fn world(set: impl FnOnce(&mut crate::config::model::OffsetReset)) -> World 
     let menders = menders::all(
         &config,
         &registry,
+        &menders::repairs(&registry),
         &shared,
         Checkpoints::none(),
         menders::commit_buffer::Kept::default(),

@@ -54,7 +54,8 @@ impl Scene {
         let (registry, now, shared) = (Registry::new(), Instant::now(), Arc::default());
         let journal = Script::new(true);
         let kept = menders::commit_buffer::Kept { journal: journal.clone(), restored: Vec::new() };
-        let all = menders::all(&config, &registry, &shared, Checkpoints::none(), kept, now);
+        let all =
+            menders::all(&config, &registry, &menders::repairs(&registry), &shared, Checkpoints::none(), kept, now);
         let world = World::sharing(all, registry, shared);
         journal.wakes(&world.env.shared);
         let brokers = Rc::new(RefCell::new(Brokers::new()));
