@@ -62,6 +62,12 @@ impl Events {
     }
 }
 
+/// What is kept behind the event `last`, else all of it.
+pub(super) fn kept(feed: &Feed, last: Option<&str>) -> Vec<Arc<Entry>> {
+    let from = last.and_then(|id| feed.after(id)).unwrap_or(0);
+    feed.since(from, KEPT).0
+}
+
 /// Until the page has gone, or kmend goes.
 async fn send(feed: Feed, mut from: u64, mut body: Sender<Bytes>, place: Place, mut stop: watch::Receiver<bool>) {
     let mut news = feed.subscribe();

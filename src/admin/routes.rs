@@ -24,7 +24,7 @@ const PATHS: &str = "\
 /readyz           ?verbose
 /healthz/clients  ?verbose
 /api/status       clients, groups, partitions, traffic, as JSON
-/api/events       what menders do, as server-sent events
+/api/events       what menders do, as server-sent events; those that are kept with Accept: application/json
 /api/config       the configuration in force, and where each key comes from
 /api/log-level    PUT another one: curl -X PUT -d debug
 ";
@@ -134,10 +134,14 @@ fn page() -> Answer {
 }
 
 fn stream(state: &AdminState, request: &Request<Bytes>) -> Answer {
+    let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let last = text(LAST_EVENT);
+    if text(ACCEPT).is_some_and(|kinds| kinds.contains(JSON) && !kinds.contains(EVENTS)) {
+        return json(&events::kept(&state.feed, last));
+    }
     if request.method() == Method::HEAD {
         return with_type(StatusCode::OK, EVENTS, "");
     }
-    let last = request.headers().get(LAST_EVENT).and_then(|id| id.to_str().ok());
     match state.events.stream(&state.feed, last) {
         Some(body) => dressed(StatusCode::OK, EVENTS, Either::Right(body)),
         None => plain(StatusCode::SERVICE_UNAVAILABLE, events::too_many()),

@@ -44,6 +44,8 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What a running kmend sees and does: clients, groups, partitions, lag, repairs
+    Status(StatusArgs),
     /// Print the effective configuration, each key with where it came from, secrets redacted
     Config(ConfigArgs),
     /// Print the JSON Schema of the configuration
@@ -77,6 +79,22 @@ pub(super) enum JournalCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The running kmend's admin address; without it, the configured one (admin.address)
+    #[arg(long, value_name = "URL", value_parser = super::status::url)]
+    pub admin: Option<HostPort>,
+    /// Again each second, until Ctrl+C; without a terminal: each repair as it comes, one line each
+    #[arg(long)]
+    pub watch: bool,
+    /// For programs; with --watch, one object a line
+    #[arg(long)]
+    pub json: bool,
+    /// A configuration file (YAML) of the running kmend; may be given several times, later ones win
+    #[arg(long, value_name = "FILE")]
+    pub config: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args, Default)]

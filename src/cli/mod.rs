@@ -7,6 +7,7 @@ mod dev;
 mod journal;
 mod man;
 mod out;
+mod status;
 mod text;
 
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ fn command(cli: Cli, out: &mut Out) -> Result<(), Failed> {
         Some(Command::Check { config, connect, json }) => {
             check::run(&config.sources(false), check::Wanted { connect, json }, out)
         }
+        Some(Command::Status(args)) => status::run(args, out),
         Some(Command::Config(args)) => show(&args.sources(false), out),
         Some(Command::Schema) => {
             out.line(&format!("{:#}", config::schema()));

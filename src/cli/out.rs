@@ -12,9 +12,18 @@ pub(super) struct Out;
 impl Out {
     /// A result, as it is.
     pub(super) fn text(&mut self, text: &str) {
+        let _ = self.try_text(text);
+    }
+
+    /// A result of a command that goes on until nobody reads it.
+    pub(super) fn try_text(&mut self, text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(text.as_bytes());
-        let _ = stdout.flush();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
     }
 
     /// Whether results may have colours: on a terminal, where nobody minds.

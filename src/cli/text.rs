@@ -1,8 +1,16 @@
 //! Names and times for people.
 
-/// Clients choose these names: nothing of theirs may steer the terminal.
+/// Clients choose these names: nothing of theirs may steer the terminal, or turn the direction of what follows.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || is_unseen(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Takes no place of its own, or moves what has one (Unicode: bidirectional and other format characters).
+fn is_unseen(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+    )
 }
 
 /// RFC 3339 in whole seconds. The days are counted from 1 March 0000, so that the leap day is a

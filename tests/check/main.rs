@@ -16,3 +16,4 @@ mod kit;
 mod logins;
 mod networks;
 mod script;
+mod status;

@@ -1,8 +1,10 @@
 //! One case: a client with a reset policy in a scenario, directly on the broker or through kmend.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
+use crate::harness::kmend::binary;
 use crate::harness::{Client, Kafka, Kmend, Opts, eventually, slot, unique};
 use crate::scenario::{self, Scenario};
 
@@ -65,6 +67,7 @@ pub fn mended(kafka: &Kafka, client: &str, reset: &str, scenario: Scenario) -> O
     let errors: Vec<&String> = outcome.errors.iter().filter(|e| !excused(client, scenario, e)).collect();
     assert!(errors.is_empty(), "an error reached the app: {errors:?}\n{}", outcome.story);
     check_metrics(&kmend, &topic, scenario, &outcome);
+    check_status(&kmend, &topic);
     outcome
 }
 
@@ -90,6 +93,15 @@ fn check_metrics(kmend: &Kmend, topic: &str, scenario: Scenario, outcome: &Outco
         assert_eq!(resets, moved.len() as f64, "kmend_offset_resets_total; moved: {moved:?}");
         assert_eq!(skipped, expected, "kmend_offset_records_skipped_total; moved: {moved:?}");
     }
+}
+
+/// `kmend status` tells as many resets as were counted.
+fn check_status(kmend: &Kmend, topic: &str) {
+    let output = Command::new(binary()).args(["status", "--admin", &kmend.admin]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let resets = kmend.metrics().sum("kmend_offset_resets_total", &[("topic", topic)]);
+    let told = |line: &&str| line.contains("  offset_reset  ") && line.contains(topic) && line.contains("evicted");
+    assert_eq!(text.lines().filter(told).count() as f64, resets, "{text}");
 }
 
 fn run(
