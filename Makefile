@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo test test-page matrix fmt lint check-deploy check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
+.PHONY: help build demo demo-page test test-page matrix fmt lint check-deploy check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -20,6 +20,11 @@ demo: ## an evicted offset, new partitions, a refused commit: what breaks direct
 	scripts/bootstrap kafka
 	$(MAKE) --no-print-directory build
 	scripts/demo
+
+demo-page: ## apps that break again and again and go on, for the status page, until Ctrl+C
+	scripts/bootstrap kafka
+	$(MAKE) --no-print-directory build
+	scripts/demo page
 
 test: ## all tests, with a real Kafka and real clients
 	scripts/bootstrap all

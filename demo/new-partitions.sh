@@ -7,23 +7,6 @@
 
 watched=20
 
-# Prints a file's lines as they come, until the process that writes them has ended.
-follow() { # pid, file
-  local line begun='' alive=1
-  exec 5<"$2"
-  while true; do
-    if IFS= read -r -u 5 line; then
-      printf '   %s|%s %s\n' "$dim" "$plain" "$begun$line"
-      begun=''
-    else
-      begun+="$line"
-      [ "$alive" = 1 ] || break
-      if kill -0 "$1" 2>/dev/null; then sleep 0.2; else alive=0; fi
-    fi
-  done
-  exec 5<&-
-}
-
 headline "A topic in use gets more partitions"
 java_run 60 "$work/create" Growth create "$broker" direct through-kmend || { quoted <"$work/create.err" >&2; fail "the topics could not be made"; }
 quoted <"$work/create"

@@ -66,8 +66,8 @@ fn unknown_variable(keys: &Keys, rest: &str) -> String {
 }
 
 /// What this repository's own scripts and tests are told by; all keys have a `__`, these have none.
-const DEVELOPMENT: [&str; 8] =
-    ["BIN", "BUILD_COMMIT", "CACHE", "COMMIT", "DEMO_KEEP", "MATRIX", "METRICS_FILE", "TEST_SLOTS"];
+const DEVELOPMENT: [&str; 9] =
+    ["BIN", "BUILD_COMMIT", "CACHE", "COMMIT", "DEMO_KEEP", "DEMO_SECONDS", "MATRIX", "METRICS_FILE", "TEST_SLOTS"];
 
 /// Kubernetes describes each Service of the namespace to each container: a Service called `kmend`
 /// or `kmend-metrics` gives names that begin as ours do.
