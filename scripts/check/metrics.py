@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from common import Broken, Check, command
+from checks import Broken, Check, command
 
 DOCS = "docs/metrics.md"
 DASHBOARDS = "dashboards/grafana"

@@ -8,7 +8,7 @@ import yaml
 
 import kube
 import rendered
-from common import Broken, Check, command
+from checks import Broken, Check, command
 
 HELPERS = "deploy/helm/kmend/templates/_helpers.tpl"
 POLICY = "deploy/helm/kmend/templates/injection.yaml"
