@@ -15,9 +15,10 @@ import checks
 import configuration
 import links
 import loglines
+import runbooks
 from pages import Context
 
-CHECKS = [*links.CHECKS, *configuration.CHECKS, *loglines.CHECKS]
+CHECKS = [*links.CHECKS, *configuration.CHECKS, *loglines.CHECKS, *runbooks.CHECKS]
 
 
 def main():
