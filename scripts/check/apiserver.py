@@ -188,7 +188,7 @@ def injected(server, ctx):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sources", type=Path, required=True)
-    ctx = Context(Path.cwd(), parser.parse_args().sources, None)
+    ctx = Context(Path.cwd(), sources=parser.parse_args().sources)
     with tempfile.TemporaryDirectory(prefix="kmend-apiserver-") as name, running(Path(name)) as server:
         version = json.loads(server.ask("GET", "/version")[1])["gitVersion"]
         namespaces(server)

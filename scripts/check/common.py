@@ -1,46 +1,20 @@
-"""What all checks share."""
+"""What the checks of what is deployed share."""
 
-import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
 
 import yaml
 
+import checks
+
 
 @dataclass(frozen=True)
-class Context:
-    root: Path
-    sources: Path
-    binary: Path | None
-
-    def at(self, root):
-        return replace(self, root=root)
-
-    def text(self, path):
-        return (self.root / path).read_text()
+class Context(checks.Context):
+    # Files that schemas are made of.
+    sources: Path = field(kw_only=True)
 
     def documents(self, path):
         return [d for d in yaml.load_all(self.text(path), Loader=StrictLoader) if d is not None]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """An input that is broken on purpose, and what the check has to say to it."""
-
-    file: str
-    old: str
-    new: str
-    says: str
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    about: str
-    run: Callable
-    broken: list = field(default_factory=list)
-    needs_binary: bool = False
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -54,15 +28,6 @@ class StrictLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-
-def command(*args, stdin=None, timeout=120):
-    """Exit code and all output of a program."""
-    done = subprocess.run(
-        [str(a) for a in args], input=stdin, text=True, timeout=timeout,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )
-    return done.returncode, done.stdout
 
 
 def seconds(text):

@@ -14,7 +14,8 @@ import re
 import sys
 from pathlib import Path
 
-from pages import Broken, Check, Context
+from checks import Broken, Check
+from pages import Context
 
 SCHEMA = "config/kmend.schema.json"
 PAGE = "docs/configuration.md"

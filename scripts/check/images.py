@@ -6,7 +6,8 @@ import re
 import jsonschema
 import yaml
 
-from common import Broken, Check, command, seconds
+from checks import Broken, Check, command
+from common import seconds
 
 DOCKERFILE = "deploy/Dockerfile"
 COMPOSE = "deploy/compose/compose.yaml"

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 import rendered
-from common import Broken, Check, command, seconds
+from checks import Broken, Check, command
+from common import seconds
 
 FOLDER = "deploy/kubernetes"
 NATIVE = f"{FOLDER}/native-sidecar.yaml"

@@ -6,8 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote
 
+from checks import Broken, Check, command
 from configuration import SCHEMA, Schema
-from pages import Broken, Check, command, lines_of
+from pages import lines_of
 
 METRICS = "docs/metrics.md"
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")

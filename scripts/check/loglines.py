@@ -8,7 +8,8 @@ a problem of its own. The other way round each entry has to be a line that kmend
 import re
 from dataclasses import dataclass
 
-from pages import Broken, Check, lines_of
+from checks import Broken, Check
+from pages import lines_of
 
 PAGE = "docs/troubleshooting.md"
 SECTION = "By log line"

@@ -1,4 +1,4 @@
-"""Dashboard and alerts: they parse, they are tested, and every metric that they name exists."""
+"""Dashboards, alerts and recording rules: they parse, they are tested, and every metric that they name exists."""
 
 import json
 import os
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from common import Broken, Check, command
+import runbooks
+from checks import Broken, Check, command
 
 DOCS = "docs/metrics.md"
 DASHBOARDS = "dashboards/grafana"
@@ -21,13 +22,16 @@ OVERVIEW = f"{DASHBOARDS}/kmend.json"
 REPAIRS = f"{DASHBOARDS}/kmend-repairs.json"
 ALERTS = "dashboards/prometheus/alerts.yaml"
 TESTS = "dashboards/prometheus/alerts_test.yaml"
+RECORDING = "dashboards/prometheus/recording.yaml"
+RECORDING_TESTS = "dashboards/prometheus/recording_test.yaml"
+GUIDE = "docs/dashboards.md"
 
 ROW = re.compile(r"^\| `((?:kmend|process)_\w+)` \| (\w+) \|([^|]*)\| (.+) \|$")
 NAME = re.compile(r"\b(?:kmend|process)_[a-z0-9_]+\b")
 # Grafana replaces these before Prometheus sees the expression.
 VARIABLES = {"$__rate_interval": "5m", "$__interval": "1m", "$__range": "1h", "$namespace": ".*", "$pod": ".*",
              "$instance": ".*", "$group": ".*", "$topic": ".*"}
-TARGET_LABELS = {"namespace", "pod", "instance", "job", "le"}
+TARGET_LABELS = {"cluster", "namespace", "pod", "instance", "job", "le"}
 # Prometheus' own series of what fires: with all labels of the alert.
 FIRING = {"alertname", "alertstate", "severity", "group", "topic"}
 
@@ -65,6 +69,10 @@ def panels(dashboard):
         yield from panel.get("panels", [])
 
 
+def rules(ctx, file):
+    return [rule for group in yaml.safe_load(ctx.text(file))["groups"] for rule in group["rules"]]
+
+
 def expressions(ctx):
     """(where, expression) of all that is asked of Prometheus."""
     for file, dashboard in dashboards(ctx):
@@ -77,9 +85,9 @@ def expressions(ctx):
             match = re.fullmatch(r"label_values\((.+), \w+\)", variable.get("definition", ""))
             if match:
                 yield f"{file}: variable {variable['name']!r}", match[1]
-    for group in yaml.safe_load(ctx.text(ALERTS))["groups"]:
-        for rule in group["rules"]:
-            yield f"{ALERTS}: {rule.get('alert') or rule.get('record')}", rule["expr"]
+    for file in (ALERTS, RECORDING):
+        for rule in rules(ctx, file):
+            yield f"{file}: {rule.get('alert') or rule.get('record')}", rule["expr"]
 
 
 def substituted(expression):
@@ -107,6 +115,7 @@ def names_check(ctx):
         labels = set().union(*(known[m][1] for m in map(lambda n: base(n, known), NAME.findall(bare)) if m), TARGET_LABELS)
         if "ALERTS{" in bare:
             labels |= FIRING
+        labels |= set(re.findall(r'label_replace\(\w+, "(\w+)"', expression))
         for grouping in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", bare):
             for label in re.findall(r"\w+", grouping):
                 if label not in labels:
@@ -119,18 +128,18 @@ def names_check(ctx):
 
 def promql_check(ctx):
     """Every expression parses; as recording rules, because that is what promtool reads."""
-    rules, origin = [], []
+    checks, origin = [], []
     for where, expression in expressions(ctx):
-        rules.append({"record": f"check:{len(rules)}", "expr": substituted(expression)})
+        checks.append({"record": f"check:{len(checks)}", "expr": substituted(expression)})
         origin.append(where)
     found = []
     with tempfile.TemporaryDirectory(prefix="kmend-promql-") as name:
         file = Path(name) / "rules.yaml"
-        file.write_text(yaml.safe_dump({"groups": [{"name": "check", "rules": rules}]}))
+        file.write_text(yaml.safe_dump({"groups": [{"name": "check", "rules": checks}]}))
         code, out = command("promtool", "check", "rules", "--lint=none", file)
         if code != 0:
             places = sorted({int(n) for n in re.findall(r'check:(\d+)"', out)})
-            found.append(out.strip() + "".join(f"\ncheck:{n} is {origin[n]}: {rules[n]['expr']}" for n in places))
+            found.append(out.strip() + "".join(f"\ncheck:{n} is {origin[n]}: {checks[n]['expr']}" for n in places))
     return found
 
 
@@ -138,7 +147,7 @@ def dashboard_check(ctx):
     """Each is whole, they are what dashboards/source makes, and the alerts that their texts name exist."""
     code, out = command("python3", ctx.root / "dashboards/generate", "--check", "--root", ctx.root)
     found = [] if code == 0 else [out.strip()]
-    alerts = {rule.get("alert") for group in yaml.safe_load(ctx.text(ALERTS))["groups"] for rule in group["rules"]}
+    alerts = {rule.get("alert") for rule in rules(ctx, ALERTS)}
     uids = set()
     for file, dashboard in dashboards(ctx):
         found += [f"{file}: {problem}" for problem in problems_of(dashboard)]
@@ -184,18 +193,15 @@ def problems_of(dashboard):
 
 def alerts_check(ctx):
     found, names = [], []
-    for group in yaml.safe_load(ctx.text(ALERTS))["groups"]:
-        for rule in group["rules"]:
-            if "alert" not in rule:
-                continue
-            names.append(rule["alert"])
-            notes = rule.get("annotations", {})
-            if "What to do:" not in notes.get("runbook", "") or not re.search(r"What happen(s|ed):", notes.get("runbook", "")):
-                found.append(f"{rule['alert']}: no runbook that says what happens and what to do")
-            if not notes.get("summary"):
-                found.append(f"{rule['alert']}: no summary")
-            if rule.get("labels", {}).get("severity") not in ("critical", "warning", "info"):
-                found.append(f"{rule['alert']}: no severity")
+    for rule in rules(ctx, ALERTS):
+        names.append(rule["alert"])
+        notes = rule.get("annotations", {})
+        if "What to do:" not in notes.get("runbook", "") or not re.search(r"What happen(s|ed):", notes.get("runbook", "")):
+            found.append(f"{rule['alert']}: no runbook that says what happens and what to do")
+        if not notes.get("summary"):
+            found.append(f"{rule['alert']}: no summary")
+        if rule.get("labels", {}).get("severity") not in runbooks.SEVERITIES:
+            found.append(f"{rule['alert']}: no severity")
     tests = yaml.safe_load(ctx.text(TESTS))["tests"]
     fires = set()
     for test in tests:
@@ -204,13 +210,47 @@ def alerts_check(ctx):
                 fires.update(re.findall(r'alertname="(\w+)"', case["expr"]))
     found += [f"{name}: no unit test in which it fires" for name in names if name not in fires]
     found += [f"{name}: tested, but there is no such alert" for name in sorted(fires - set(names))]
-    code, out = command("promtool", "check", "rules", ctx.root / ALERTS)
-    if code != 0:
-        found.append(out.strip())
-    code, out = command("promtool", "test", "rules", ctx.root / TESTS)
-    if code != 0:
-        found.append(out.strip())
+    return found + promtool(ctx, ALERTS, TESTS)
+
+
+def reading_check(ctx):
+    """runbooks.py, which has no YAML parser, reads of each alert what one reads."""
+    want = [
+        {"alert": rule["alert"], "expr": rule["expr"].strip(), **({"for": rule["for"]} if "for" in rule else {}), **rule["labels"],
+         **rule["annotations"], "runbook": rule["annotations"]["runbook"].strip()}
+        for rule in rules(ctx, ALERTS)
+    ]
+    have = runbooks.read(ctx.text(ALERTS))
+    strange = [alert["alert"] for alert in want if alert not in have] + [alert["alert"] for alert in have if alert not in want]
+    return [f"{name}: docs/runbooks.md is made of something else than the alert" for name in strange]
+
+
+def promtool(ctx, file, tests):
+    """What promtool has against a file of rules and its unit tests."""
+    found = []
+    for verb, subject in (("check", file), ("test", tests)):
+        code, out = command("promtool", verb, "rules", ctx.root / subject)
+        if code != 0:
+            found.append(out.strip())
     return found
+
+
+def recording_check(ctx):
+    """What is recorded under others' names is marked as ours, gives way to them, and is tested and explained."""
+    found = []
+    tested = {name for test in yaml.safe_load(ctx.text(RECORDING_TESTS))["tests"] for case in test["promql_expr_test"]
+              if case["exp_samples"] for name in re.findall(r"\bkafka_\w+", case["expr"])}
+    for rule in rules(ctx, RECORDING):
+        name = rule["record"]
+        if rule.get("labels", {}).get("source") != "kmend":
+            found.append(f"{name}: nothing says that it is kmend's")
+        if not re.search(rf'\bunless on \([^)]+\)\s+last_over_time\({name}\{{source!="kmend"\}}\[', rule["expr"]):
+            found.append(f"{name}: does not give way to an exporter")
+        if name not in tested:
+            found.append(f"{name}: no unit test in which it is recorded")
+        if f"`{name}`" not in ctx.text(GUIDE):
+            found.append(f"{name} is not in {GUIDE}")
+    return found + promtool(ctx, RECORDING, RECORDING_TESTS)
 
 
 # --- with the binary -----------------------------------------------------------------------------
@@ -289,6 +329,8 @@ CHECKS = [
         Broken(OVERVIEW, "kmend_upstream_latency_seconds_bucket", "kmend_requests_total_bucket", "kmend_requests_total_bucket is not in"),
         Broken(ALERTS, "kmend_checkpoint_errors_total[15m]", "kmend_checkpoint_failures_total[15m]", "kmend_checkpoint_failures_total is not in"),
         Broken(ALERTS, 'outcome!="connected"', 'result!="connected"', "no label result"),
+        Broken(RECORDING, "label_replace(kmend_consumer_lag,", "label_replace(kmend_consumer_lags,", "kmend_consumer_lags is not in"),
+        Broken(RECORDING, "unless on (consumergroup,", "unless on (consumer_group,", "label consumer_group"),
         Broken(DOCS, "| `kmend_nodes` |", "| kmend_nodes |", "kmend_nodes is not in"),
         Broken(DOCS, "| `kmend_nodes` |", "| `kmend_unused` | gauge | | nothing uses it |\n| `kmend_nodes` |", "kmend_unused is documented"),
     ]),
@@ -311,6 +353,26 @@ CHECKS = [
         Broken(ALERTS, "- alert: KmendRestarting", "- alert: KmendRestarted", "KmendRestarted: no unit test"),
         Broken(ALERTS, "{{ $labels.mender }}", "{{ $labels.mender }", "KmendMenderPanicked"),
         Broken(TESTS, "eval_time: 115m", "eval_time: 60m", "FAILED"),
+    ]),
+    Check("runbook-texts", "docs/runbooks.md is made of what a YAML parser reads in the alerts", reading_check, [
+        Broken(ALERTS, "expr: max by (namespace, pod, instance) (kmend_w", "expr: >-\n          max by (namespace, pod, instance) (kmend_w", "not in the form"),
+        Broken(ALERTS, 'summary: "kmend does not answer', 'summary: "kmend \\x64oes not answer', "not in the form"),
+        Broken(ALERTS, "          runbook: |", "          runbook_url: docs/runbooks.md#other\n          runbook: |", "stands twice"),
+        Broken(ALERTS, "severity: critical", "severity: critical\n          team: shop", "not in the form"),
+        Broken(ALERTS, "kmend_writebehind_oldest_seconds) > 60", "kmend_writebehind_oldest_seconds) > 60 # a minute", "something else"),
+    ]),
+    Check("recording", "recording rules: promtool's checks, unit tests for each, nothing counted twice", recording_check, [
+        Broken(RECORDING, 'kafka_consumergroup_lag{source!="kmend"}[5m]', "kafka_consumergroup_lag[5m]", "does not give way"),
+        Broken(RECORDING, 'last_over_time(kafka_consumergroup_lag_sum{source!="kmend"}[5m])', 'kafka_consumergroup_lag_sum{source!="kmend"}', "does not give way"),
+        Broken(RECORDING, "          source: kmend\n\n", "          source: exporter\n\n", "nothing says that it is kmend's"),
+        Broken(RECORDING, "max by (cluster", "sum by (cluster", "FAILED"),
+        Broken(RECORDING, "max by (cluster, namespace, ", "max by (", "FAILED"),
+        Broken(RECORDING, '{source!="kmend"}[5m]', '{source!="kmend"}[1m]', "FAILED"),
+        Broken(RECORDING, "unless on (consumergroup, topic)", "unless on (namespace, consumergroup, topic)", "FAILED"),
+        Broken(RECORDING, '"$1", "group", "(.*)")\n          )', '"$1", "group", "(.*)")', "parse error"),
+        Broken(RECORDING, "record: kafka_consumergroup_lag_sum", "record: kafka_consumergroup_lags", "kafka_consumergroup_lags: no unit test"),
+        Broken(RECORDING_TESTS, "eval_time: 37m", "eval_time: 33m", "FAILED"),
+        Broken(GUIDE, "| `kafka_consumergroup_lag_sum` |", "| kafka_consumergroup_lag_sum |", "kafka_consumergroup_lag_sum is not in"),
     ]),
     Check("metrics", "what a running kmend exports is what docs/metrics.md says", binary_check, [
         Broken(DOCS, "| `kmend_nodes` | gauge |", "| `kmend_nodes` | counter |", "kmend_nodes is a gauge"),

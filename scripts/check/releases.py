@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from common import Broken, Check, command
+from checks import Broken, Check, command
 
 FOLDER = ".github/workflows"
 RELEASE = f"{FOLDER}/release.yml"

@@ -8,7 +8,7 @@ import yaml
 
 import kube
 import rendered
-from common import Broken, Check, command
+from checks import Broken, Check, command
 
 HELPERS = "deploy/helm/kmend/templates/_helpers.tpl"
 POLICY = "deploy/helm/kmend/templates/injection.yaml"
@@ -21,6 +21,8 @@ INJECTED = {
     "asks": True, "asks-not": False, "without-labels": True, "asks-twice": True, "declines": False, "migrates": True,
     "has-it": False, "has-it-as-a-container": False, "of-the-node": False,
 }
+# What everything.yaml puts before the path of a runbook.
+RUNBOOKS = "https://git.example.com/kmend/blob/v0.1.0/"
 # What the schema of the values has to refuse, and the word by which it says so.
 REFUSED = {
     "image.tag=latest": "tag",
@@ -34,6 +36,7 @@ REFUSED = {
     "sidecar.secrets[0].name=state,sidecar.secrets[0].mountPath=/x": "name",
     "podmonitor.enabled=true": "podmonitor",
     "networkPolicy.kafkaPort=0": "kafkaPort",
+    "prometheusRule.runbooks=docs": "runbooks",
 }
 
 
@@ -257,7 +260,7 @@ def contents(ctx):
             if key.endswith(".json") and json.loads(text) != json.loads(ctx.text(f"dashboards/grafana/{key}")):
                 found.append(f"{key} in the chart is not the one in dashboards/grafana")
     wanted = [group for p in sorted((ctx.root / "dashboards/prometheus").glob("*.yaml")) if not p.name.endswith("_test.yaml")
-              for group in yaml.safe_load(p.read_text())["groups"]]
+              for group in yaml.safe_load(p.read_text().replace("runbook_url: ", f"runbook_url: {RUNBOOKS}"))["groups"]]
     rules = [group for d in documents if d["kind"] == "PrometheusRule" for group in d["spec"]["groups"]]
     if rules != wanted:
         found.append("the rules in the chart are not those in dashboards/prometheus")
@@ -367,6 +370,7 @@ CHECKS = [
         Broken("deploy/helm/kmend/Chart.yaml", "apiVersion: v2", "apiVersion: v9", "helm lint"),
         Broken("deploy/helm/kmend/templates/podmonitor.yaml", "kind: PodMonitor", "kind: ServiceMonitor", "0 PodMonitor"),
         Broken("deploy/helm/kmend/templates/networkpolicy.yaml", "sub $port 1", "sub $port 2", "leaves open"),
+        Broken("deploy/helm/kmend/templates/prometheusrule.yaml", "%s/docs/", "%s/doc/", "the rules in the chart"),
         Broken("deploy/helm/kmend/templates/prometheusrule.yaml", "files/prometheus/*.yaml", "files/prometheus/x*.yaml", "the rules in the chart"),
     ]),
     Check("networkpolicy", "the NetworkPolicies select the pods and open what kmend needs", network_check, [

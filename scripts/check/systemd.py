@@ -5,7 +5,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from common import Broken, Check, command, seconds
+from checks import Broken, Check, command
+from common import seconds
 
 UNIT = "deploy/systemd/kmend.service"
 CONFIG = "deploy/systemd/kmend.yaml"
