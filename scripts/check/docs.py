@@ -15,10 +15,11 @@ import checks
 import configuration
 import links
 import loglines
+import registrations
 import runbooks
 from pages import Context
 
-CHECKS = [*links.CHECKS, *configuration.CHECKS, *loglines.CHECKS, *runbooks.CHECKS]
+CHECKS = [*links.CHECKS, *configuration.CHECKS, *loglines.CHECKS, *registrations.CHECKS, *runbooks.CHECKS]
 
 
 def main():
