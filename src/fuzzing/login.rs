@@ -1,4 +1,4 @@
-//! kmend's own login against a broker that says anything; a token endpoint's answers; certificates' dates.
+//! kmend's own login against a broker that says anything; a token endpoint's answers; certificates that nobody has verified.
 
 use std::time::Duration;
 
@@ -25,7 +25,14 @@ pub fn login(data: &[u8]) {
             let _ = granted(feed.rest());
         }
         1 => {
-            let _ = tls::expires(&CertificateDer::from(feed.rest()));
+            let certificate = CertificateDer::from(feed.rest());
+            let _ = tls::expires(&certificate);
+            let name = tls::Facts::name(&certificate);
+            assert!(!name.chars().any(char::is_control));
+            if let Some(facts) = tls::Facts::read(&certificate) {
+                let texts = [&facts.subject, &facts.issuer].into_iter().chain(&facts.hosts);
+                assert!(!texts.flat_map(|text| text.chars()).any(char::is_control) && facts.hosts.len() <= 64);
+            }
         }
         _ => exchange(&mut feed),
     }
