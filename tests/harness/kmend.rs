@@ -1,7 +1,7 @@
 //! The real binary: `kmend run --config FILE`, with its log, metrics and memory in view.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -147,6 +147,18 @@ impl Kmend {
             process.signal(Signal::HUP);
         }
         wait_for("the reload", Duration::from_secs(10), || (said() > before).then_some(()));
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> &Path {
+        &self.config
+    }
+
+    /// SIGHUP, without waiting.
+    pub fn hang_up(&self) {
+        if let Some(process) = self.process().as_mut() {
+            process.signal(Signal::HUP);
+        }
     }
 
     /// An answer of the admin server: status and body.
