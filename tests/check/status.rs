@@ -29,7 +29,7 @@ fn status(words: &[&str]) -> (i32, String, String) {
 #[test]
 fn it_finds_the_kmend_that_has_the_same_configuration() {
     let kmend = kmend();
-    let (code, text, errors) = status(&["--config", &kmend.config.display().to_string()]);
+    let (code, text, errors) = status(&["--config", &kmend.config_file().display().to_string()]);
     assert_eq!((code, errors.as_str()), (0, ""), "{text}");
     assert!(text.contains("upstream     down: 127.0.0.1:") && text.contains("REPAIRS"), "{text}");
     assert!(text.contains(&format!("listeners    {}", kmend.listen)) && !text.contains('\x1b'), "{text}");

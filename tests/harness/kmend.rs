@@ -20,7 +20,7 @@ use super::wait::{wait_for, within};
 pub struct Kmend {
     pub listen: String,
     pub admin: String,
-    pub config: PathBuf,
+    config: PathBuf,
     dir: tempfile::TempDir,
     prefix: Vec<String>,
     process: Mutex<Option<Guarded>>,
