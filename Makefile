@@ -8,10 +8,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo demo-page test test-page matrix fmt lint check-deploy check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
+.PHONY: help build demo demo-page test test-page matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
 
 help: ## list the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
 build: ## the release binary, target/release/kmend
 	$(CARGO) build --locked --release
@@ -51,6 +51,11 @@ lint: ## formatting and clippy, warnings are errors
 
 check-deploy: ## manifests, chart, policy, unit, image file, workflows, dashboard, alerts
 	scripts/check-deploy
+
+check-prometheus: ## dashboards, alerts and recording rules, evaluated by a real Prometheus over a real run (openssl)
+	scripts/bootstrap kafka
+	$(CARGO) build --locked
+	scripts/check-prometheus
 
 check-image: ## what is in the image, run as a kubelet runs it (root, Linux)
 	scripts/check-image

@@ -90,9 +90,9 @@ def expressions(ctx):
             yield f"{file}: {rule.get('alert') or rule.get('record')}", rule["expr"]
 
 
-def substituted(expression):
-    for name in sorted(VARIABLES, key=len, reverse=True):
-        expression = expression.replace(name, VARIABLES[name])
+def substituted(expression, variables=VARIABLES):
+    for name in sorted(variables, key=len, reverse=True):
+        expression = expression.replace(name, variables[name])
     return expression
 
 
@@ -302,13 +302,18 @@ _SCRAPED = {}
 
 def binary_check(ctx):
     """A saved exposition (KMEND_METRICS_FILE) shows labelled series too; an idle kmend only the others."""
-    known = documented(ctx)
     file = os.environ.get("KMEND_METRICS_FILE")
     if file:
         text = Path(file).read_text()
     else:
         text = _SCRAPED.setdefault(ctx.binary, None) or scrape(ctx.binary)
         _SCRAPED[ctx.binary] = text
+    return exposition_problems(ctx, text)
+
+
+def exposition_problems(ctx, text):
+    """What a kmend exports, against docs/metrics.md."""
+    known = documented(ctx)
     exported = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
     found = [f"{name} is exported, but not in {DOCS}" for name in sorted(exported) if name not in known]
     for name, (kind, labels) in known.items():
@@ -316,6 +321,11 @@ def binary_check(ctx):
             found.append(f"{name} is a {exported[name]}, {DOCS} says {kind}")
         if name not in exported and not labels:
             found.append(f"{name} is in {DOCS}, but not exported")
+    for name, labels in sorted(set(re.findall(r"^(\w+)\{(.*)\} ", text, re.M))):
+        metric = base(name, known)
+        for label in sorted(set(re.findall(r'(\w+)="(?:[^"\\]|\\.)*"', labels)) - {"le"} if metric else []):
+            if label not in known[metric][1]:
+                found.append(f"{metric} has the label {label}, {DOCS} does not say so")
     code, out = command("promtool", "check", "metrics", stdin=text)
     if code != 0:
         found.append(f"promtool check metrics: {out.strip()}")

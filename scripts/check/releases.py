@@ -9,7 +9,7 @@ from checks import Broken, Check, command
 FOLDER = ".github/workflows"
 RELEASE = f"{FOLDER}/release.yml"
 CI = f"{FOLDER}/ci.yml"
-SCRIPTS = ["scripts/release", "scripts/check-deploy", "scripts/check-image", "scripts/check-apiserver", "scripts/tools"]
+SCRIPTS = ["scripts/release", "scripts/check-deploy", "scripts/check-image", "scripts/check-apiserver", "scripts/check-prometheus", "scripts/tools"]
 
 
 def uses(job):
