@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -193,6 +194,8 @@ def main():
     ctx = checks.Context(Path.cwd(), checks.binary())
     if args.list:
         return checks.run("check-prometheus", CHECKS, parser, args, ctx)
+    # So that what was started ends, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     try:
         run = scraped.start(ctx.root, ctx.binary)

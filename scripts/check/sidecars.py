@@ -264,6 +264,8 @@ def contents(ctx):
     rules = [group for d in documents if d["kind"] == "PrometheusRule" for group in d["spec"]["groups"]]
     if rules != wanted:
         found.append("the rules in the chart are not those in dashboards/prometheus")
+    if "record: " in rendered.helm(ctx, *rendered.BROKERS, "--set", "prometheusRule.enabled=true,prometheusRule.exporterNames=false"):
+        found.append("the chart records others' names though it shall not")
     if kinds.count("NetworkPolicy") != 4:
         found.append(f"{kinds.count('NetworkPolicy')} NetworkPolicies for two namespaces, and not 4")
     return found + open_ports(ctx)
@@ -370,6 +372,7 @@ CHECKS = [
         Broken("deploy/helm/kmend/Chart.yaml", "apiVersion: v2", "apiVersion: v9", "helm lint"),
         Broken("deploy/helm/kmend/templates/podmonitor.yaml", "kind: PodMonitor", "kind: ServiceMonitor", "0 PodMonitor"),
         Broken("deploy/helm/kmend/templates/networkpolicy.yaml", "sub $port 1", "sub $port 2", "leaves open"),
+        Broken("deploy/helm/kmend/templates/prometheusrule.yaml", "(ne $name \"recording\")", "true", "though it shall not"),
         Broken("deploy/helm/kmend/templates/prometheusrule.yaml", "%s/docs/", "%s/doc/", "the rules in the chart"),
         Broken("deploy/helm/kmend/templates/prometheusrule.yaml", "files/prometheus/*.yaml", "files/prometheus/x*.yaml", "the rules in the chart"),
     ]),
