@@ -30,8 +30,10 @@ test: ## all tests, with a real Kafka and real clients
 	scripts/bootstrap all
 	scripts/run-tests
 
-test-page: ## the status page in a real Chromium (package chromium; Node 20)
+test-page: ## the status page in a real Chromium, of a mock and of a real kmend (package chromium; Node 20)
 	node --test --test-concurrency=1 tests/page/*.test.mjs
+	scripts/bootstrap kafka java librdkafka franz-go-1.16.1
+	$(CARGO) test --locked --test status_page
 
 matrix: ## every client by every eviction, growth and refused commit; the reports are kept
 	scripts/bootstrap all
@@ -41,6 +43,7 @@ matrix: ## every client by every eviction, growth and refused commit; the report
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test assignments runs
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test hostile runs
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test secured runs
+	KMEND_MATRIX=1 $(CARGO) test --locked --test status_page
 
 fmt: ## format the Rust code
 	$(CARGO) fmt --all
@@ -48,6 +51,7 @@ fmt: ## format the Rust code
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --test status_page -- -D warnings
 
 check-deploy: ## manifests, chart, policy, unit, image file, workflows, dashboard, alerts
 	scripts/check-deploy

@@ -240,7 +240,7 @@ new MutationObserver((changes) => {
   for (const change of changes) for (const node of change.addedNodes) {
     if (node.nodeType !== 1) continue;
     for (const item of node.matches('[data-id]') ? [node] : node.querySelectorAll('[data-id]')) {
-      window.seen.repairs.push({ id: item.dataset.id, appeared_at: Date.now() / 1000, text: item.querySelector('.text').textContent, mender: item.querySelector('.mender').textContent });
+      window.seen.repairs.push({ id: item.dataset.id, appeared_at: Date.now() / 1000, text: item.querySelector('.text').textContent, mender: item.querySelector('.mender').textContent, tags: item.querySelector('.tags').textContent });
     }
   }
 }).observe(document, { childList: true, subtree: true });
