@@ -23,7 +23,9 @@ const LONGEST: usize = 256 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
-    #[error("no kmend answers at http://{admin}/: {why}; does it run? Its log says where: \"admin: the status page\"")]
+    #[error(
+        "no kmend answers at http://{admin}/: {why}; its log says where (\"admin: the status page\"): give that as --admin"
+    )]
     Unreachable { admin: HostPort, why: String },
     #[error("http://{admin}/ has not answered within {after:?}")]
     Late { admin: HostPort, after: Duration },

@@ -44,6 +44,9 @@ pub(super) struct Core {
     live_bytes: u64,
     file_bytes: u64,
     damage: Damage,
+    /// Something is promised, or was written, that no sync has followed. What opening writes is no such: whatever of it
+    /// gets lost, the next opening writes again.
+    is_unsynced: bool,
     /// Settled, and not yet said on the disk, with the ticket of that.
     owed: HashMap<Key, u64>,
     broken: Option<Broken>,
@@ -111,6 +114,7 @@ impl Core {
             live,
             file_bytes: sound.max(codec::beginning().len() as u64),
             damage: Damage::None,
+            is_unsynced: sync != Sync::Always && !promises.is_empty(),
             owed: HashMap::new(),
             broken: None,
             compact_again: None,
@@ -177,12 +181,19 @@ impl Core {
         self.teller.works();
     }
 
-    /// The last thing: nothing is left that only the memory knows.
+    /// The last thing: nothing is left that only the memory knows. Where nothing was written the disk is not asked: it
+    /// may be busy with others, and whoever ends kmend waits.
     pub(super) fn close(&mut self, now: Instant) -> bool {
         // A last attempt, whatever the pause.
         self.broken = None;
         self.commit(&[], HashMap::new(), now);
-        self.broken.is_none() && self.owed.is_empty() && self.disk.sync().is_ok()
+        self.broken.is_none() && self.owed.is_empty() && (!self.is_unsynced || self.sync_now().is_ok())
+    }
+
+    fn sync_now(&mut self) -> io::Result<()> {
+        self.disk.sync()?;
+        self.is_unsynced = false;
+        Ok(())
     }
 
     fn owe(&mut self, key: Key, ticket: u64) {
@@ -299,8 +310,9 @@ impl Core {
             self.cut_tail();
             return Err(error);
         }
+        self.is_unsynced = true;
         if self.sync == Sync::Always
-            && let Err(error) = self.disk.sync()
+            && let Err(error) = self.sync_now()
         {
             // Bytes may be lost that a later sync does not tell of.
             self.damage = Damage::Whole;
@@ -328,7 +340,7 @@ impl Core {
             Damage::Whole => {
                 self.rewrite()?;
                 if self.sync == Sync::Always {
-                    self.disk.sync()?;
+                    self.sync_now()?;
                 }
                 self.damage = Damage::None;
                 self.works();
@@ -350,6 +362,7 @@ impl Core {
             }
         }
         self.disk.replace(&bytes)?;
+        self.is_unsynced = true;
         for key in std::mem::take(&mut self.owed).into_keys() {
             if let Some(live) = self.live.remove(&key) {
                 self.live_bytes = self.live_bytes.saturating_sub(live.size);

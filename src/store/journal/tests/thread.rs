@@ -186,6 +186,37 @@ fn a_disk_that_stays_broken_is_no_clean_end() {
     assert!(!rig.journal.close(LONG));
 }
 
+/// kmend's way out is short, and a disk may be busy with others.
+#[test]
+fn a_disk_is_asked_at_the_end_only_where_there_is_something_to_sync() {
+    let start = |disk: &Flaky, sync| {
+        let disk = Box::new(disk.clone());
+        OnDisk::start(disk, Path::new("commits.log"), 1 << 20, sync, Arc::new(|_| {}), metrics()).unwrap().0
+    };
+    for sync in [Sync::Write, Sync::Always] {
+        let disk = Flaky::default();
+        let close = |promises: bool| {
+            let journal = start(&disk, sync);
+            if promises {
+                let ticket = journal.write(vec![promised(0, 5)], None);
+                while journal.written(ticket) == Written::NotYet {
+                    std::thread::yield_now();
+                }
+            }
+            disk.platter().faults.push_back(Some(Fault::Io { part: 0 }));
+            let closed = journal.close(LONG);
+            let was_asked = disk.platter().faults.is_empty();
+            disk.platter().faults.clear();
+            (closed, was_asked)
+        };
+        assert_eq!(close(false), (true, false), "{sync:?}");
+        let is_synced = sync == Sync::Always;
+        assert_eq!(close(true), (is_synced, !is_synced), "{sync:?}");
+        // A promise of an earlier run is one of this run.
+        assert_eq!(close(false), (is_synced, !is_synced), "{sync:?}");
+    }
+}
+
 #[test]
 fn a_thread_that_dies_is_a_refusal() {
     let disk = Flaky::default();
