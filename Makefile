@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo demo-page test test-page matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
+.PHONY: help build demo demo-page test test-page conformance matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -45,13 +45,18 @@ matrix: ## every client by every eviction, growth and refused commit; the report
 	KMEND_MATRIX=1 $(CARGO) test --locked --release --test secured runs
 	KMEND_MATRIX=1 $(CARGO) test --locked --test status_page
 
+conformance: ## other people's suites, directly and through kmend (half an hour, Go); writes docs/conformance_runs.md
+	scripts/bootstrap kafka kafka-old franz-go-suite kafka-tools java-paths
+	$(CARGO) build --locked --release
+	KMEND_BIN="$(or $(CARGO_TARGET_DIR),target)/release/kmend" $(CARGO) test --locked --test conformance -- --nocapture
+
 fmt: ## format the Rust code
 	$(CARGO) fmt --all
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test status_page -- -D warnings
+	$(CARGO) clippy --locked --test status_page --test conformance -- -D warnings
 
 check-deploy: ## manifests, chart, policy, unit, image file, workflows, dashboard, alerts
 	scripts/check-deploy
