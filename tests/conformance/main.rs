@@ -77,7 +77,12 @@ fn what_passes_directly_passes_through_kmend() {
         if cases.is_empty() {
             continue;
         }
-        let kafka = Kafka::start(ClusterSpec { nodes: 3, version, ..ClusterSpec::default() });
+        // As brokers come: some of franz-go's tests need it.
+        let mut extra = vec!["auto.create.topics.enable=true".to_owned()];
+        if version == "kafka" {
+            extra.push("group.coordinator.rebalance.protocols=classic,consumer,share,streams".to_owned());
+        }
+        let kafka = Kafka::start(ClusterSpec { nodes: 3, version, extra, ..ClusterSpec::default() });
         for case in cases {
             let began = Instant::now();
             println!("{} ...", full(&case));

@@ -31,7 +31,7 @@ pub fn write(shown: &[(String, &'static str, String, Shown)]) {
         (
             java::NAME,
             format!(
-                "Java's Admin (fifty calls), a share group (KIP-932) and Kafka Streams with exactly_once_v2, by its own and by the broker's \
+                "Java's Admin (some forty calls), a share group (KIP-932) and Kafka Streams with exactly_once_v2, by its own and by the broker's \
                  group protocol, at {tools}: programs of ours, whose output has to be the same line by line, errors included."
             ),
             "| Kafka | clients, program | directly | through kmend |\n|---|---|---|---|\n",

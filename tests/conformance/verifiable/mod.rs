@@ -141,10 +141,14 @@ fn run(kafka: &Kafka, servers: &str, ca: Option<&Path>, groups: Groups, fault: F
     let tls = ca.map(|ca| {
         format!("security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location={}\n", ca.display())
     });
-    std::fs::write(&config, tls.unwrap_or_default()).expect("a file");
+    let tls = tls.unwrap_or_default();
+    std::fs::write(&config, &tls).expect("a file");
+    // The program itself sets 0, and then a connection that ends costs what was on its way; apps keep the default.
+    let of_producer = dir.path().join("producer.properties");
+    std::fs::write(&of_producer, tls + "retries=2147483647\n").expect("a file");
     let tools = Tools { dir, servers: servers.to_owned(), topic, config, groups };
     let mut consumers = vec![tools.consumer("1"), tools.consumer("2")];
-    let config = tools.config.display().to_string();
+    let config = of_producer.display().to_string();
     let (values, rate) = (VALUES.to_string(), RATE.to_string());
     let args = ["--max-messages", &values, "--throughput", &rate, "--acks", "-1", "--command-config", &config];
     let mut producer = tools.start("VerifiableProducer", "producer", &args);
