@@ -87,12 +87,8 @@ fn what_passes_directly_passes_through_kmend() {
             let began = Instant::now();
             println!("{} ...", full(&case));
             let result = caught(|| (case.run)(&kafka));
-            println!(
-                "{}: {:.0} s: {}",
-                full(&case),
-                began.elapsed().as_secs_f64(),
-                result.as_ref().map_or("FAILED", |row| row)
-            );
+            let told = result.as_ref().map_or_else(|error| format!("FAILED: {error}"), Clone::clone);
+            println!("{}: {:.0} s: {told}", full(&case), began.elapsed().as_secs_f64());
             shown.push((line.clone(), case.suite, case.name, result));
         }
     }
