@@ -1,6 +1,7 @@
 //! What one connection fetches: partitions and positions, over fetch sessions (KIP-227).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::topics::Topic;
 
@@ -13,6 +14,8 @@ pub struct FetchRequest {
     pub correlation: i32,
     /// A broker that follows, not a client (rule M4).
     pub replica: bool,
+    /// How long the broker may wait for records before it answers.
+    pub max_wait: Duration,
     /// 1: read_committed.
     pub isolation: i8,
     pub session: i32,
@@ -166,7 +169,8 @@ mod tests {
     use super::*;
 
     fn request(seq: u64, session: i32, epoch: i32) -> FetchRequest {
-        FetchRequest { seq, version: 12, correlation: 0, replica: false, isolation: 0, session, epoch }
+        let max_wait = Duration::from_millis(500);
+        FetchRequest { seq, version: 12, correlation: 0, replica: false, max_wait, isolation: 0, session, epoch }
     }
 
     fn offsets(t: &FetchTable) -> Vec<(i32, i64)> {

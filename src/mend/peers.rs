@@ -158,12 +158,13 @@ impl Peers {
         leave(&mut self.state(), number)
     }
 
-    /// Asks a connection of `client` to `node` for log starts. `false`: there is none.
+    /// Asks a connection of `client` to `node` for log starts: the next one behind the one numbered `after`. `false`: there is none.
     pub fn ask_log_starts(
         &self,
         client: &ClientKey,
         node: i32,
         asker: u64,
+        after: u64,
         topic: &Arc<str>,
         partitions: &[i32],
     ) -> bool {
@@ -171,10 +172,12 @@ impl Peers {
         let peers = state.connections.get(client).map(Vec::as_slice).unwrap_or_default();
         let asked = || LogStarts { topic: topic.clone(), partitions: partitions.to_vec(), asker };
         let message = || Message::LogStarts(Box::new(asked()));
-        peers
+        let mut peers: Vec<_> = peers
             .iter()
-            .filter(|p| p.node == Some(node) && p.number != asker && !p.lingers)
-            .any(|p| p.mailbox.try_send(message()).is_ok())
+            .filter(|p| p.node == Some(node) && p.number != asker && p.number > after && !p.lingers)
+            .collect();
+        peers.sort_unstable_by_key(|p| p.number);
+        peers.iter().any(|p| p.mailbox.try_send(message()).is_ok())
     }
 
     /// Wakes a connection; one that has gone or is flooded does not wait any more.

@@ -1,5 +1,7 @@
 //! Requests: from the client to the broker.
 
+use std::time::{Duration, Instant};
+
 use super::core::{Core, Wait, around};
 use super::end::End;
 use super::gather::{Gathered, Gathering};
@@ -60,7 +62,7 @@ impl Core {
         let wait = self.move_requests(pump);
         if self.queue.len() > before {
             // One look at the clock for all of them.
-            let now = std::time::Instant::now();
+            let now = Instant::now();
             let new = self.queue.iter_mut().skip(before).filter(|entry| matches!(entry.kind, Kind::Forwarded));
             new.for_each(|entry| entry.sent = now);
         }
@@ -271,7 +273,7 @@ impl Core {
         let Some(frame) = pump.window.undecided_mut().get_mut(..total) else {
             return Ok(Some(Wait::Bytes));
         };
-        match self.judge(look, frame) {
+        match self.judge(head.api, look, frame) {
             Verdict::Pass | Verdict::Gather => {
                 // What the menders want to know goes first, so that it is known when the answer comes.
                 self.send_injects(pump);
@@ -296,11 +298,11 @@ impl Core {
         self.env.metrics.unseen_frames.with_label_values(&[api.name().unwrap_or("unknown")]).inc();
     }
 
-    fn judge(&mut self, look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict, frame: &mut [u8]) -> Verdict {
-        if self.hold_is_over() { Verdict::Pass } else { look(self, frame) }
+    fn judge(&mut self, api: ApiKey, look: impl FnOnce(&mut Core, &mut [u8]) -> Verdict, frame: &mut [u8]) -> Verdict {
+        if self.hold_is_over(api) { Verdict::Pass } else { look(self, frame) }
     }
 
-    fn held(&mut self, pump: &mut Pump, until: std::time::Instant) -> Wait {
+    fn held(&mut self, pump: &mut Pump, until: Instant) -> Wait {
         // What it waits for may be the answer to a request that is still to be sent.
         self.send_injects(pump);
         self.hold = Some(self.hold.map_or(until, |h| h.min(until)));
@@ -309,11 +311,13 @@ impl Core {
     }
 
     /// Whether the front request has waited long enough; counted and told once.
-    fn hold_is_over(&mut self) -> bool {
+    fn hold_is_over(&mut self, api: ApiKey) -> bool {
         if !self.hold_spent && self.hold.is_some_and(|until| until <= self.now) {
             self.hold_spent = true;
             self.hold = None;
             self.env.metrics.holds_expired.inc();
+            let request = api.name().unwrap_or("unknown");
+            tracing::debug!(connection = self.conn.number, request, "a request has waited for a mender in vain");
             self.call_all(|m, cx| m.hold_expired(cx));
         }
         self.hold_spent
@@ -332,7 +336,7 @@ impl Core {
             return Ok(Some(Wait::Bytes));
         }
         let request = fetch_front(&head, pump.window.undecided(), self.seq + 1);
-        if !self.hold_is_over() {
+        if !self.hold_is_over(ApiKey::FETCH) {
             self.refresh();
             let around = around!(self);
             let verdict = self.chain.verdict(&around, Readers::ALL, |m, cx| m.fetch_request(cx, &request));
@@ -438,17 +442,19 @@ pub(super) fn bad(api: &'static str) -> impl Fn(WalkError) -> End {
 /// Reads what stands before the topics of a Fetch request (`FetchRequest.json`: the replica id until version 14).
 fn fetch_front(head: &RequestHead, bytes: &[u8], seq: u64) -> FetchRequest {
     let body = bytes.get(head.body..).unwrap_or_default();
-    let (replica, isolation, session) = if head.version <= 14 {
-        (entry::int32(body) >= 0, body.get(16), body.get(17..25))
+    let (replica, max_wait, isolation, session) = if head.version <= 14 {
+        (entry::int32(body) >= 0, body.get(4..), body.get(16), body.get(17..25))
     } else {
-        (false, body.get(12), body.get(13..21))
+        (false, Some(body), body.get(12), body.get(13..21))
     };
+    let max_wait = max_wait.map_or(0, entry::int32);
     let (session, epoch) = if head.version >= 7 { session.map_or((0, -1), entry::fetch_session) } else { (0, -1) };
     FetchRequest {
         seq,
         version: head.version,
         correlation: head.correlation,
         replica,
+        max_wait: Duration::from_millis(max_wait.max(0) as u64),
         isolation: isolation.map_or(0, |b| *b as i8),
         session,
         epoch,

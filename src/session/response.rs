@@ -319,6 +319,8 @@ impl Core {
         let expired = self.response_hold.is_some_and(|until| until <= self.now);
         if expired {
             self.env.metrics.holds_expired.inc();
+            let response = head.name();
+            tracing::debug!(connection = self.conn.number, response, "a response has waited for a mender in vain");
         }
         let frame = pump.window.undecided_mut().get_mut(..head.total).unwrap_or_default();
         self.group_response(head, frame);

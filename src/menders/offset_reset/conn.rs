@@ -134,6 +134,7 @@ impl ConnMender for OnConnection {
             self.watching = true;
             cx.wake_at(cx.now + EVERY);
         }
+        self.lifts.fetching(cx.now + request.max_wait);
         if self.chases.is_empty() || request.replica {
             return Verdict::Pass;
         }
@@ -266,10 +267,7 @@ impl ConnMender for OnConnection {
     }
 
     fn peer_asks(&mut self, cx: &mut Cx<'_>, asker: u64, topic: &str, partitions: &[i32]) {
-        self.lifts.asked_by(asker);
-        if !self.ask_starts(cx, &Arc::from(topic), partitions) {
-            self.lifts.wake(cx);
-        }
+        self.asked_for_starts(cx, asker, topic, partitions);
     }
 
     fn tick(&mut self, cx: &mut Cx<'_>) {

@@ -2,7 +2,8 @@
 //!
 //! The log starts are asked for when the OffsetFetch request passes: on this connection where its
 //! broker leads the partition (the answer then comes first), else on another connection of the
-//! same client. The response waits for them, a second at most.
+//! same client that is not in a long poll. The response waits for them, a second at most. Where nobody can be asked it does not
+//! wait: what is too low then is mended by the chase.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::wire::layout::{self, mark};
 use crate::wire::walk::{self, Mark, Visitor};
 
 /// How long an OffsetFetch response waits for the leaders.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// OffsetFetch requests whose answers are awaited; more are passed through.
 const MAX_LIFTS: usize = 64;
 /// No answer is awaited for longer.
@@ -41,10 +42,21 @@ pub struct Lifts {
     by_seq: HashMap<u64, Lift>,
     /// Connections that wait for what this one asked.
     askers: Vec<u64>,
+    polls_until: Option<Instant>,
 }
 
 impl Lifts {
-    pub fn asked_by(&mut self, asker: u64) {
+    /// The broker may keep a Fetch of this connection for so long: what is asked behind it is answered after that.
+    pub fn fetching(&mut self, until: Instant) {
+        self.polls_until = Some(until);
+    }
+
+    /// Whether what is asked here now is known too late.
+    fn is_late(&self, cx: &Cx<'_>) -> bool {
+        cx.quiet.is_none() && self.polls_until.is_some_and(|until| until > cx.now + PATIENCE)
+    }
+
+    fn asked_by(&mut self, asker: u64) {
         self.askers.push(asker);
     }
 
@@ -57,6 +69,23 @@ impl Lifts {
 }
 
 impl OnConnection {
+    /// Another connection of the client wants to know log starts of this broker's.
+    pub(super) fn asked_for_starts(&mut self, cx: &mut Cx<'_>, asker: u64, topic: &str, partitions: &[i32]) {
+        let (topic, client, number) = (Arc::from(topic), cx.conn.client(), cx.conn.number);
+        if self.lifts.is_late(cx) {
+            let next = |node| cx.shared.peers.ask_log_starts(&client, node, asker, number, &topic, partitions);
+            if !cx.conn.node.is_some_and(next) {
+                partitions.iter().for_each(|p| self.shared.starts.tell(&topic, *p, None, cx.now));
+                cx.shared.peers.wake(asker);
+            }
+            return;
+        }
+        self.lifts.asked_by(asker);
+        if !self.ask_starts(cx, &topic, partitions) {
+            self.lifts.wake(cx);
+        }
+    }
+
     pub(super) fn offset_fetch_request(&mut self, cx: &mut Cx<'_>, asked: Asked, head: &RequestHead, frame: &mut [u8]) {
         let client = cx.conn.client();
         let Some(layout) = layout::request(head.api, head.version) else {
@@ -92,7 +121,7 @@ impl OnConnection {
             if here {
                 self.ask_starts(cx, &topic, &partitions);
             } else if !leader
-                .is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, &topic, &partitions))
+                .is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, 0, &topic, &partitions))
             {
                 for partition in partitions {
                     self.shared.starts.tell(&topic, partition, None, cx.now);

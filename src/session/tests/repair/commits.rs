@@ -249,3 +249,54 @@ fn a_connection_that_cannot_ask_does_not_keep_the_asker_waiting() {
     link.rig.settle();
     assert_eq!(link.rig.at_client(), told);
 }
+
+/// A Fetch that the broker may keep for `wait` milliseconds.
+fn poll(wait: i32) -> Vec<u8> {
+    let mut body = Body::new(0);
+    body.put(&(-1i32).to_be_bytes()).put(&wait.to_be_bytes()).put(&1i32.to_be_bytes()).put(&(1i32 << 20).to_be_bytes());
+    body.put(&[0]).put(&0i32.to_be_bytes()).put(&(-1i32).to_be_bytes()).count(0).count(0).put(&[0, 0]);
+    request(ApiKey::FETCH, 11, 40, &body.bytes)
+}
+
+/// What is asked behind a long poll is answered when that ends: the asker would wait in vain (franz-go polls for 5 s).
+#[test]
+fn who_is_in_a_long_poll_is_not_asked() {
+    for (polls, free, waits) in [(&[5_000][..], false, false), (&[500], false, true), (&[5_000], true, true)] {
+        let world = world(|_| {});
+        let mut link = linked(&world, Cuts::Whole);
+        world.env.shared.catalog.learn("orders", TOPIC_ID, &[2]);
+        let mut busy: Vec<_> = polls
+            .iter()
+            .zip(2..)
+            .map(|(wait, number)| {
+                let mut leader = world.connect_to(Cuts::Whole, number, Some(2));
+                crate::session::tests::kit::proven(&mut leader);
+                leader.client(&poll(*wait));
+                assert_eq!(leader.at_broker(), poll(*wait));
+                leader
+            })
+            .collect();
+        let mut idle = free.then(|| {
+            let mut leader = Link::number(&world, Cuts::Whole, 12, Broker::new(&[(0, (100, 200))]), 7);
+            leader.rig.core.close();
+            leader.rig = world.connect_to(Cuts::Whole, 8, Some(2));
+            crate::session::tests::kit::proven(&mut leader.rig);
+            leader
+        });
+        join(&mut link, "billing", "consumer");
+        let told = tells(8, &[("billing", 40, 5)]);
+        assert_eq!(exchange(&mut link, &asks(8, &["billing"]), &told), b"");
+        busy.iter_mut().for_each(|leader| leader.settle());
+        if let Some(leader) = &mut idle {
+            leader.rig.settle();
+            leader.serve();
+        }
+        link.rig.settle();
+        let expected = match (free, waits) {
+            (true, _) => tells(8, &[("billing", 100, -1)]),
+            (_, true) => Vec::new(),
+            (_, false) => told,
+        };
+        assert_eq!(link.rig.at_client(), expected, "polls of {polls:?} ms, another connection: {free}");
+    }
+}
