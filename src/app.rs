@@ -41,7 +41,7 @@ use crate::store::dir::StateDir;
 use crate::store::journal::OnDisk;
 use crate::telemetry::feed::Feed;
 use crate::telemetry::logs::{self, LogError, LogHandle};
-use crate::telemetry::metrics::{Single, registry};
+use crate::telemetry::metrics::{Single, registry_of};
 use crate::tls::{self, TlsError};
 use crate::upstream::{Dialer, UpstreamError};
 use crate::watch::Watch;
@@ -168,7 +168,7 @@ impl App {
         let admin_is_default = !loaded.provenance.is_set("admin.address");
         let running = Running::new(loaded);
         let _runtime = runtime.enter();
-        let registry = registry();
+        let registry = registry_of(runtime.handle());
         let readiness = Arc::new(Readiness::default());
         readiness.set(Check::Configuration, true);
 

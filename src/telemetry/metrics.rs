@@ -8,11 +8,13 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
+use tokio::runtime::{Handle, RuntimeMetrics};
 
 /// Ours carry it; `process_*` does not.
 pub const PREFIX: &str = "kmend";
@@ -38,6 +40,31 @@ pub fn registry() -> Registry {
     .with_label_values(&[VERSION, COMMIT])
     .set(1);
     registry
+}
+
+/// The same with `kmend_tasks`, of this runtime.
+pub fn registry_of(runtime: &Handle) -> Registry {
+    let registry = registry();
+    let gauge = sound(IntGauge::with_opts(opts("tasks", "Tasks that serve clients and brokers.")));
+    register(&registry, Tasks { runtime: runtime.metrics(), gauge });
+    registry
+}
+
+/// Asks the runtime whenever somebody scrapes.
+struct Tasks {
+    runtime: RuntimeMetrics,
+    gauge: IntGauge,
+}
+
+impl Collector for Tasks {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(self.runtime.num_alive_tasks() as i64);
+        self.gauge.collect()
+    }
 }
 
 /// Constructors for labelled metrics. Labels must have few values: never a client's own string
