@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo demo-page test test-page conformance matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
+.PHONY: help build demo demo-page test test-page conformance chaos soak matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -50,13 +50,24 @@ conformance: ## other people's suites, directly and through kmend (half an hour,
 	$(CARGO) build --locked --release
 	KMEND_BIN="$(or $(CARGO_TARGET_DIR),target)/release/kmend" $(CARGO) test --locked --test conformance -- --nocapture
 
+chaos: ## faults, directly and through kmend at once (an hour; Linux); writes docs/chaos_runs.md and the table in docs/trust.md
+	scripts/bootstrap all
+	$(CARGO) build --locked --release
+	$(CARGO) test --locked --no-run --test chaos
+	KMEND_BIN="$(or $(CARGO_TARGET_DIR),target)/release/kmend" unshare --map-root-user --mount $(CARGO) test --locked --test chaos -- --nocapture
+
+soak: ## an hour of steady load with churn every minute, on a quiet machine; writes docs/soak_runs.md
+	scripts/bootstrap kafka java librdkafka franz-go
+	$(CARGO) build --locked --release
+	KMEND_BIN="$(or $(CARGO_TARGET_DIR),target)/release/kmend" $(CARGO) test --locked --test soak -- --nocapture
+
 fmt: ## format the Rust code
 	$(CARGO) fmt --all
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test status_page --test conformance -- -D warnings
+	$(CARGO) clippy --locked --test status_page --test conformance --test chaos --test soak -- -D warnings
 
 check-deploy: ## manifests, chart, policy, unit, image file, workflows, dashboard, alerts
 	scripts/check-deploy

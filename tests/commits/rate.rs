@@ -40,7 +40,7 @@ fn far() -> Site {
     static FAR: OnceLock<(Kafka, String)> = OnceLock::new();
     let (kafka, address) = FAR.get_or_init(|| {
         let port = ports::free();
-        let kafka = Kafka::start(ClusterSpec { advertise: Some(port), ..ClusterSpec::default() });
+        let kafka = Kafka::start(ClusterSpec { advertise: vec![port], ..ClusterSpec::default() });
         let (target, listener) = (kafka.port(1), TcpListener::bind(("127.0.0.1", port)).expect("a port"));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {

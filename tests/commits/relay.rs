@@ -39,7 +39,7 @@ pub fn behind() -> &'static Behind {
     static SHARED: OnceLock<Behind> = OnceLock::new();
     SHARED.get_or_init(|| {
         let port = ports::free();
-        let kafka = Kafka::start(ClusterSpec { advertise: Some(port), ..ClusterSpec::default() });
+        let kafka = Kafka::start(ClusterSpec { advertise: vec![port], ..ClusterSpec::default() });
         let relay = Relay::start(port, kafka.port(1));
         Behind { kafka, relay, upstream: vec![format!("127.0.0.1:{port}")] }
     })

@@ -129,6 +129,11 @@ impl Client {
         self.lock().iter().map(|(_, e)| e.clone()).collect()
     }
 
+    /// The same, and when.
+    pub fn timeline(&self) -> Vec<(Instant, Event)> {
+        self.lock().clone()
+    }
+
     /// The offsets that were handled of one partition, in order.
     pub fn handled(&self, topic: &str, partition: i32) -> Vec<i64> {
         let pick = |e: &Event| match e {

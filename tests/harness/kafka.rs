@@ -24,8 +24,8 @@ pub struct ClusterSpec {
     /// The host that brokers listen on and advertise to clients: some address of 127.0.0.0/8, so
     /// that a test can tell it from kmend's.
     pub host: &'static str,
-    /// The port that node 1 tells its clients in place of its own: that of a [`super::tap::Tap`].
-    pub advertise: Option<u16>,
+    /// The ports that nodes 1, 2 and so on tell their clients in place of their own: those of relays.
+    pub advertise: Vec<u16>,
     /// Node n is in `rack-<n>`, and consumers may read from the replica in theirs.
     pub racks: bool,
     /// Besides, there is a listener for each [`Way`], and only who is allowed to may do anything there. The others are
@@ -42,7 +42,7 @@ impl Default for ClusterSpec {
             version: "kafka",
             sasl: false,
             host: "127.0.0.1",
-            advertise: None,
+            advertise: Vec::new(),
             racks: false,
             secured: false,
             extra: Vec::new(),
@@ -263,7 +263,8 @@ impl Kafka {
         assert!(out.status.success(), "format of node {id}: {}", String::from_utf8_lossy(&out.stderr));
     }
 
-    fn launch(&self, id: u32) {
+    /// Starts the process of a broker that was stopped or killed; does not wait.
+    pub fn launch(&self, id: u32) {
         let mut java = self.java(id);
         let log = std::fs::File::create(self.file(id, "log")).expect("the broker's log");
         java.arg("kafka.Kafka").arg(self.file(id, "properties"));
@@ -311,7 +312,7 @@ fn write_properties(kafka: &Kafka, id: u32) {
     let node = nodes.iter().find(|n| n.id == id).expect("a node of this cluster");
     let voters: Vec<String> = nodes.iter().filter_map(|n| Some(format!("{}@{host}:{}", n.id, n.controller?))).collect();
     let outside = if spec.sasl { "SASL_PLAINTEXT" } else { "PLAINTEXT" };
-    let told = spec.advertise.filter(|_| id == 1).unwrap_or(node.client);
+    let told = spec.advertise.get(id as usize - 1).copied().unwrap_or(node.client);
     let told = format!("CLIENT://{host}:{told},INNER://{host}:{}", node.inner);
     let own = format!("CLIENT://{host}:{},INNER://{host}:{}", node.client, node.inner);
     let (more, more_told, more_map, secured) = match &kafka.authority {

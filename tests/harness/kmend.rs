@@ -130,6 +130,13 @@ impl Kmend {
         }
     }
 
+    /// SIGSTOP or SIGCONT.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(process) = self.process().as_mut() {
+            process.signal(signal);
+        }
+    }
+
     /// Waits for the end; the exit code (none: by a signal).
     pub fn exit_code(&self, limit: Duration) -> Option<i32> {
         wait_for("kmend's end", limit, || self.process().as_mut().and_then(|p| p.ended())).code()

@@ -19,7 +19,7 @@ pub fn behind() -> &'static Behind {
     SHARED.get_or_init(|| {
         let port = ports::free();
         let extra = vec!["auto.create.topics.enable=true".to_owned()];
-        let kafka = Kafka::start(ClusterSpec { advertise: Some(port), extra, ..ClusterSpec::default() });
+        let kafka = Kafka::start(ClusterSpec { advertise: vec![port], extra, ..ClusterSpec::default() });
         let relay = Relay::start(port, kafka.port(1));
         Behind { kafka, relay, upstream: vec![format!("127.0.0.1:{port}")] }
     })

@@ -54,6 +54,18 @@ impl Admin {
         (offset >= 0).then_some(offset)
     }
 
+    /// What a group has committed on the partitions of one topic, asked once: none where nobody answers just now.
+    pub fn try_committed(&self, group: &str, topic: &str, partitions: i32) -> Option<Vec<(i32, i64)>> {
+        let all = (0..partitions).collect();
+        let of = OffsetFetchRequestTopics::default().with_name(name(topic)).with_partition_indexes(all);
+        let wanted = OffsetFetchRequestGroup::default().with_group_id(own(group)).with_topics(Some(vec![of]));
+        let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
+        let answer = self.ask(&self.coordinator(group, 0)?, 8, &request)?;
+        let found = answer.groups.first().filter(|g| g.error_code == 0)?.topics.first()?;
+        let known = found.partitions.iter().filter(|p| p.error_code == 0 && p.committed_offset >= 0);
+        Some(known.map(|p| (p.partition_index, p.committed_offset)).collect())
+    }
+
     /// State and members of a classic group.
     pub fn describe_group(&self, group: &str) -> Group {
         let request = DescribeGroupsRequest::default().with_groups(vec![own(group)]);

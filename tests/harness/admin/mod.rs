@@ -12,6 +12,7 @@ mod topics;
 
 pub use guest::Guest;
 pub use records::Batch;
+pub use spread::one_batch;
 
 use std::collections::HashMap;
 use std::sync::Mutex;

@@ -1,5 +1,7 @@
 //! Many partitions at once: a record into each of them, and what they hold.
 
+use std::collections::{BTreeMap, HashMap};
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest, ProducerId};
@@ -17,6 +19,11 @@ fn batch(who: Option<&Producer>) -> Bytes {
     one.transactional = false;
     RecordBatchEncoder::encode(&mut bytes, &[one], &options).expect("a batch");
     bytes.freeze()
+}
+
+/// A batch with one small record, of no producer in particular.
+pub fn one_batch() -> Bytes {
+    batch(None)
 }
 
 impl Admin {
@@ -49,6 +56,35 @@ impl Admin {
             at = last.offset + 1;
         }
         found
+    }
+
+    /// The records of a partition that a consumer with `read_committed` is to see in the end (offset and value), and the offsets of
+    /// those that it is not: their transactions were aborted, or have not ended. By the markers in the log itself.
+    pub fn values_committed(&self, topic: &str, partition: i32) -> (Vec<(i64, String)>, Vec<i64>) {
+        let (mut at, end) = (self.log_start(topic, partition), self.log_end(topic, partition));
+        let (mut seen, mut hidden) = (BTreeMap::new(), Vec::new());
+        let mut open: HashMap<i64, Vec<(i64, String)>> = HashMap::new();
+        while at < end {
+            let records = self.fetch(topic, partition, at);
+            let Some(last) = records.last() else { break };
+            let next = last.offset + 1;
+            for record in records.into_iter().filter(|r| r.offset >= at) {
+                let text = |v: Option<Bytes>| v.map_or(String::new(), |v| String::from_utf8_lossy(&v).into_owned());
+                // A marker's key is a version and a type: 0 aborts, 1 commits.
+                let commits = record.control && record.key.as_ref().is_some_and(|k| k.ends_with(&[0, 1]));
+                match (record.control, record.transactional) {
+                    (true, _) => {
+                        let ended = open.remove(&record.producer_id).unwrap_or_default();
+                        if commits { seen.extend(ended) } else { hidden.extend(ended.into_iter().map(|(o, _)| o)) }
+                    }
+                    (_, true) => open.entry(record.producer_id).or_default().push((record.offset, text(record.value))),
+                    _ => drop(seen.insert(record.offset, text(record.value))),
+                }
+            }
+            at = next;
+        }
+        hidden.extend(open.into_values().flatten().map(|(o, _)| o));
+        (seen.into_iter().collect(), hidden)
     }
 
     /// Appends as a producer that has lost a batch: sequence 0, then 5. The broker's error code (45).

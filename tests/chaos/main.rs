@@ -1,0 +1,258 @@
+//! Consistency under faults: real clients on a real cluster, directly and through kmend at the same time, while brokers,
+//! kmends, disks and the network fail. What either way shows is checked against the log as it is in the end
+//! ([`check::Anomaly`]). `make chaos`, an hour; it writes `docs/chaos_runs.md` and the table in `docs/trust.md`.
+//!
+//! `CHAOS=killed` runs the faults whose names have that part, `CHAOS_ROUNDS=1` so many rounds of each (2), `CHAOS_SEED=7`
+//! others than 1, `CHAOS_WORKLOADS=Java,Others` not all of them; then nothing is written.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod check;
+mod check_tests;
+mod faults;
+mod history;
+mod network;
+mod report;
+mod workloads;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::json;
+
+use check::{Anomaly, Found};
+use faults::{Fault, Stage};
+use harness::wait::eventually;
+use harness::{ClusterSpec, Kafka, Kmend, Over, caught, ports};
+use network::Network;
+use workloads::{Doors, Run, Workload};
+
+/// All have to read by then.
+const START: Duration = Duration::from_secs(120);
+/// So long everything is quiet before the producers are ended.
+const QUIET: Duration = Duration::from_secs(4);
+/// After that everything has to be read by then.
+const FINISH: Duration = Duration::from_secs(75);
+
+/// One workload under one fault, both ways.
+pub struct Row {
+    pub fault: Fault,
+    pub workload: Workload,
+    pub name: String,
+    pub direct: Outcome,
+    pub through: Outcome,
+}
+
+#[derive(Default)]
+pub struct Outcome {
+    pub found: Found,
+    pub records: usize,
+    pub handled: usize,
+    /// What apps could see.
+    pub errors: usize,
+}
+
+impl Outcome {
+    /// Apps that ended by an error.
+    pub fn died(&self) -> usize {
+        self.found.get(&Anomaly::Died).map_or(0, Vec::len)
+    }
+}
+
+impl Row {
+    /// What was found through kmend, and not directly. Which app dies in which run is chance: those are counted over all.
+    pub fn worse(&self) -> Vec<String> {
+        let is_new = |anomaly: &Anomaly| *anomaly != Anomaly::Died && !self.direct.found.contains_key(anomaly);
+        let only = self.through.found.iter().filter(|(anomaly, _)| is_new(anomaly));
+        only.map(|(anomaly, examples)| format!("{anomaly} ({}): {}", examples.len(), examples[0])).collect()
+    }
+}
+
+fn stage(disk: &Path) -> Stage {
+    let relays: Vec<u16> = (0..3).map(|_| ports::free()).collect();
+    let extra = [
+        "min.insync.replicas=2",
+        "transaction.state.log.min.isr=2",
+        "group.consumer.min.session.timeout.ms=6000",
+        "group.consumer.session.timeout.ms=15000",
+        "group.consumer.min.heartbeat.interval.ms=1000",
+        "group.consumer.heartbeat.interval.ms=2000",
+    ];
+    let extra = extra.map(str::to_owned).to_vec();
+    let kafka = Kafka::start(ClusterSpec { nodes: 3, advertise: relays.clone(), extra, ..ClusterSpec::default() });
+    let network = Network::new();
+    for (id, relay) in (1..).zip(&relays) {
+        network.relay(*relay, kafka.port(id));
+    }
+    let upstream: Vec<String> = relays.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let start = |n: usize| {
+        let kmend = Kmend::start_at("127.0.0.1", &upstream, |config| {
+            let own = &mut config["menders"]["commit_buffer"];
+            own["journal"] = json!({ "dir": disk.join(n.to_string()), "max_bytes": "1MiB" });
+            own["write_behind"] = json!({ "enabled": n == 2 });
+        });
+        // Whatever it warns of, it has reason to.
+        kmend.allow("");
+        kmend
+    };
+    Stage { kmends: (0..3).map(start).collect(), kafka, network, disk: disk.to_owned() }
+}
+
+impl Stage {
+    fn doors(&self, is_direct: bool) -> Doors {
+        if !is_direct {
+            return [0, 1, 2].map(|n: usize| self.kmends[n].listen.clone());
+        }
+        let relays: Vec<String> = self.kafka.spec().advertise.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        [relays.join(","), relays.join(","), relays.join(",")]
+    }
+}
+
+/// One fault over all workloads, both ways at the same time.
+fn round(stage: &Stage, fault: Fault, number: usize, seed: u64) -> Vec<Row> {
+    let mut dice = StdRng::seed_from_u64(seed.wrapping_mul(1_000).wrapping_add(number as u64));
+    let make = |workload: Workload, is_direct: bool| {
+        let name = format!("chaos-{number}-{workload:?}-{}", if is_direct { "direct" } else { "kmend" });
+        Run::new(workload, number, &name, &stage.doors(is_direct), is_direct)
+    };
+    let only = std::env::var("CHAOS_WORKLOADS").unwrap_or_default();
+    let is_wanted = |w: &Workload| only.is_empty() || only.split(',').any(|name| name == format!("{w:?}"));
+    let wanted = Workload::ALL.into_iter().filter(is_wanted);
+    let pairs: Vec<(Run, Run)> = wanted.map(|w| (make(w, true), make(w, false))).collect();
+    let all: Vec<&Run> = pairs.iter().flat_map(|(direct, through)| [direct, through]).collect();
+    let admin = stage.kafka.admin();
+    for run in &all {
+        run.prepare(&admin);
+    }
+    let committed = Mutex::new(Vec::new());
+    let over = AtomicBool::new(false);
+    let ended = std::thread::scope(|threads| {
+        threads.spawn(|| observe(stage, &all, &committed, &over));
+        let stop = Over(&over);
+        all.iter().for_each(|run| run.start());
+        for run in &all {
+            assert!(eventually(START, || run.goes()), "{} does not start:\n{}", run.topic, run.story());
+        }
+        let tend = AtomicBool::new(false);
+        std::thread::scope(|inner| {
+            inner.spawn(|| {
+                while !tend.load(Ordering::SeqCst) {
+                    all.iter().for_each(|run| run.look_after());
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            });
+            let _done = Over(&tend);
+            fault.strike(stage, &all, &mut dice);
+            std::thread::sleep(QUIET);
+        });
+        let finish = |run: &Run| run.finish(&stage.kafka.admin(), FINISH);
+        let ended: Vec<Vec<String>> = std::thread::scope(|inner| {
+            let threads: Vec<_> = all.iter().map(|run| inner.spawn(|| finish(run))).collect();
+            threads.into_iter().map(|t| t.join().expect("a run ends")).collect()
+        });
+        // The last commits.
+        std::thread::sleep(Duration::from_millis(1_500));
+        drop(stop);
+        ended
+    });
+    let committed = committed.into_inner().unwrap_or_else(|e| e.into_inner());
+    let mut outcomes = all.iter().zip(ended).map(|(run, blocked)| outcome(stage, run, &committed, blocked));
+    let rows = pairs
+        .iter()
+        .map(|(direct, _)| Row {
+            fault,
+            workload: direct.workload,
+            name: direct.workload.name(number),
+            direct: outcomes.next().unwrap_or_default(),
+            through: outcomes.next().unwrap_or_default(),
+        })
+        .collect();
+    for topic in all.iter().flat_map(|run| run.topics()) {
+        admin.delete(topic);
+    }
+    rows
+}
+
+type Committed = (Instant, String, i32, i64);
+
+fn outcome(stage: &Stage, run: &Run, committed: &[Committed], blocked: Vec<String>) -> Outcome {
+    let mut outcome = Outcome { errors: run.errors(), ..Outcome::default() };
+    for history in run.histories(&stage.kafka.admin(), committed, blocked) {
+        outcome.records += history.log.values().map(Vec::len).sum::<usize>();
+        outcome.handled += history.handled();
+        for (anomaly, examples) in check::check(&history) {
+            outcome.found.entry(anomaly).or_default().extend(examples);
+        }
+    }
+    if !outcome.found.is_empty() && std::env::var("CHAOS").is_ok() {
+        println!("{}: {:#?}\n{}", run.topic, outcome.found, run.story());
+        let about = |line: &String| line.contains(&run.topic);
+        stage.kmends.iter().flat_map(Kmend::log).filter(about).for_each(|line| println!("{line}"));
+    }
+    outcome
+}
+
+/// Asks the brokers what the groups have committed, some times a second, until it is over.
+fn observe(stage: &Stage, runs: &[&Run], into: &Mutex<Vec<Committed>>, over: &AtomicBool) {
+    let admin = stage.kafka.admin();
+    while !over.load(Ordering::SeqCst) {
+        for (group, topic) in runs.iter().flat_map(|run| &run.groups) {
+            let some = admin.try_committed(group, topic, 16).unwrap_or_default();
+            let now = Instant::now();
+            let mut into = into.lock().unwrap_or_else(|e| e.into_inner());
+            into.extend(some.into_iter().map(|(p, offset)| (now, group.clone(), p, offset)));
+        }
+        std::thread::sleep(Duration::from_millis(150));
+    }
+}
+
+/// A small file system of its own; needs the right to mount (`unshare --map-root-user --mount`, as `make chaos` has it).
+fn small_disk(dir: &Path) {
+    let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(dir).status();
+    let has = status.is_ok_and(|s| s.success());
+    assert!(has, "no file system could be mounted at {}: run this by `make chaos`", dir.display());
+}
+
+#[test]
+fn faults_do_no_more_harm_through_kmend() {
+    let wanted = std::env::var("CHAOS").ok();
+    let set = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let (rounds, seed) = (set("CHAOS_ROUNDS").unwrap_or(2), set("CHAOS_SEED").unwrap_or(1));
+    let disk = tempfile::Builder::new().prefix("kmend-chaos-").tempdir().expect("a temporary folder");
+    small_disk(disk.path());
+    let stage = stage(disk.path());
+    let is_wanted = |f: &Fault| wanted.as_ref().is_none_or(|part| f.name().contains(part.as_str()));
+    let mut rows = Vec::new();
+    let (began, mut number) = (Instant::now(), 0);
+    for _ in 0..rounds {
+        for fault in Fault::ALL.into_iter().filter(is_wanted) {
+            number += 1;
+            let started = Instant::now();
+            let new = caught(|| round(&stage, fault, number, seed)).unwrap_or_else(|e| panic!("{}: {e}", fault.name()));
+            println!("round {number}, {}: {:.0} s", fault.name(), started.elapsed().as_secs_f64());
+            for row in &new {
+                println!("{}", report::line(row));
+            }
+            rows.extend(new);
+        }
+    }
+    assert!(!rows.is_empty(), "no fault is called {wanted:?}");
+    let panicked: Vec<String> =
+        stage.kmends.iter().flat_map(Kmend::log).filter(|line| line.contains("panicked")).collect();
+    if wanted.is_none() && seed == 1 && std::env::var("CHAOS_WORKLOADS").is_err() {
+        report::write(&rows, seed, began.elapsed());
+    }
+    let worse: Vec<String> = rows.iter().filter(|row| !row.worse().is_empty()).map(report::line).collect();
+    assert!(worse.is_empty() && panicked.is_empty(), "{}\n{}", worse.join("\n"), panicked.join("\n"));
+    let died = |pick: fn(&Row) -> &Outcome| rows.iter().map(|row| pick(row).died()).sum::<usize>();
+    let (direct, through) = (died(|row| &row.direct), died(|row| &row.through));
+    assert!(rows.len() < 100 || through <= direct, "{through} apps died through kmend, {direct} directly");
+}
