@@ -6,10 +6,12 @@
 mod harness;
 
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::net::TcpStream;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use harness::{Client, ClusterSpec, Kafka, Kmend, Opts, slot, unique};
+use harness::{Admin, Client, ClusterSpec, Kafka, Kmend, Opts, slot, unique};
 
 /// Three brokers with SASL/PLAIN for clients.
 fn kafka() -> &'static Kafka {
@@ -131,6 +133,32 @@ fn name_that_does_not_resolve() {
     let kmend = Kmend::start_at("127.0.0.1", &upstream, |_| {});
     kmend.allow("");
     Pair::start("franz-go", kafka(), &kmend.listen).nothing_lost(kafka());
+}
+
+/// A client that comes back at once whenever it is dropped (kafka-python does) finds no broker that takes and drops it a thousand times a
+/// second: while one cannot be reached, each attempt waits a little for it.
+#[test]
+fn attempts_at_a_broker_that_is_away_are_paced() {
+    let _slot = slot();
+    let kafka = Kafka::start(ClusterSpec::default());
+    let kmend = Kmend::start(&kafka, |_| {});
+    kmend.allow("");
+    let metadata = Admin::new(vec![kmend.listen.clone()]).try_metadata(&[]).expect("metadata");
+    let node = format!("127.0.0.1:{}", metadata.brokers[0].port);
+    assert_ne!(node, kmend.listen, "the node has a listener of its own");
+    kafka.stop(1);
+    let (began, mut attempts) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(3) {
+        let mut client = TcpStream::connect(&node).expect("kmend listens");
+        let dropped = client.read(&mut [0]).map_or(true, |read| read == 0);
+        assert!(dropped, "nobody can have answered");
+        attempts += 1;
+    }
+    println!("{attempts} attempts in 3 s");
+    assert!((3..=30).contains(&attempts), "{attempts} attempts in 3 s");
+    kafka.start_node(1);
+    kafka.wait_for_brokers(1);
+    assert!(Admin::new(vec![node]).try_metadata(&[]).is_some(), "the broker is back");
 }
 
 /// A broker comes back under its node id, but at another port: the client's port for it stays.

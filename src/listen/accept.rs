@@ -21,9 +21,11 @@ use crate::upstream::{Connected, DialError, chain};
 /// When descriptors run out, accepting pauses: from this on, doubling up to the longest.
 const BACK_OFF: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
-/// How long a client of a bootstrap listener waits for a broker, and how often one is looked for.
+/// How long a client of a bootstrap listener waits for a broker, and one of a node's listener for that node.
 const BOOTSTRAP_PATIENCE: Duration = Duration::from_secs(5);
-const BOOTSTRAP_PAUSE: Duration = Duration::from_millis(100);
+const NODE_PATIENCE: Duration = Duration::from_millis(300);
+/// How often it is looked for.
+const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener, target: Target) {
     let mut phase = shared.phase.clone();
@@ -212,7 +214,24 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// A client waits a little for its broker. One that is refused at once knows a broker that takes connections and drops them, and
+/// some (kafka-python) come back without a pause; directly nobody would listen, and they would back off.
 async fn dial(shared: &Shared, target: Target) -> Result<(Connected, Option<i32>), DialError> {
+    // Nobody else can serve a bootstrap client, and for its next attempt it may wait for long (librdkafka: up to 10 s).
+    let patience = if target == Target::Bootstrap { BOOTSTRAP_PATIENCE } else { NODE_PATIENCE };
+    let until = Instant::now() + patience;
+    loop {
+        match attempt(shared, target).await {
+            Err(error) if Instant::now() + PAUSE <= until && !error.is_out_of_descriptors() => {
+                tracing::debug!(to = ?target, error = %chain(&error), "no broker yet for a client");
+            }
+            ended => return ended,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn attempt(shared: &Shared, target: Target) -> Result<(Connected, Option<i32>), DialError> {
     match target {
         Target::Node(node) => {
             // A listener stands only where the node's address is known.
@@ -220,19 +239,8 @@ async fn dial(shared: &Shared, target: Target) -> Result<(Connected, Option<i32>
             Ok((shared.dialer.dial(&address).await?, Some(node)))
         }
         Target::Bootstrap => {
-            // Nothing else can serve this client: it waits a little for the cluster to come up, rather
-            // than back off by itself (librdkafka: up to 10 s).
-            let patience = Instant::now() + BOOTSTRAP_PATIENCE;
-            loop {
-                match bootstrap(shared).await {
-                    Ok((connected, address)) => return Ok((connected, shared.routing.node_at(&address))),
-                    Err(error) if Instant::now() + BOOTSTRAP_PAUSE > patience || error.is_out_of_descriptors() => {
-                        return Err(error);
-                    }
-                    Err(error) => tracing::debug!(error = %chain(&error), "no broker yet for a client"),
-                }
-                tokio::time::sleep(BOOTSTRAP_PAUSE).await;
-            }
+            let (connected, address) = bootstrap(shared).await?;
+            Ok((connected, shared.routing.node_at(&address)))
         }
     }
 }

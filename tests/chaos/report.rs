@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::check::Anomaly;
 use crate::faults::Fault;
 use crate::harness::setup::{pinned, root};
-use crate::{Outcome, Row};
+use crate::{Known, Outcome, Row, known};
 
 fn told(outcome: &Outcome) -> String {
     let found = outcome.found.iter().filter(|(anomaly, _)| **anomaly != Anomaly::Died);
@@ -15,12 +15,12 @@ fn told(outcome: &Outcome) -> String {
 }
 
 /// A run in one line, with what was found through kmend alone.
-pub fn line(row: &Row) -> String {
+pub fn line(row: &Row, known: &Known) -> String {
     let Row { direct, through, .. } = row;
     let numbers = |o: &Outcome| {
         format!("{} records, {} handled, {} errors, {} died: {}", o.records, o.handled, o.errors, o.died(), told(o))
     };
-    let worse = row.worse();
+    let worse = row.worse(known);
     let worse = if worse.is_empty() { String::new() } else { format!("  WORSE {}", worse.join("; ")) };
     format!(
         "  {} · {}: directly {} | through kmend {}{worse}",
@@ -57,6 +57,7 @@ fn summary(rows: &[Row]) {
     let (before, rest) = old.split_once(begin).expect("where the table begins");
     let (_, after) = rest.split_once(end).expect("where the table ends");
     let mut table = "| fault | runs each way | found directly | found through kmend | only through kmend | apps that died, directly and through kmend | errors that apps saw |\n|---|---|---|---|---|---|---|\n".to_owned();
+    let known = known(rows);
     for fault in Fault::ALL {
         let of: Vec<&Row> = rows.iter().filter(|row| row.fault == fault).collect();
         let sum = |pick: fn(&Row) -> &Outcome| {
@@ -70,7 +71,7 @@ fn summary(rows: &[Row]) {
             let all = |pick: fn(&Row) -> &Outcome| of.iter().map(|row| of_one(pick(row))).sum::<usize>();
             format!("{}, {}", all(|row| &row.direct), all(|row| &row.through))
         };
-        let worse = of.iter().filter(|row| !row.worse().is_empty()).count();
+        let worse = of.iter().filter(|row| !row.worse(&known).is_empty()).count();
         table.push_str(&format!(
             "| {} | {} | {} | {} | {worse} | {} | {} |\n",
             fault.name(),

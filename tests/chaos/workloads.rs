@@ -17,11 +17,11 @@ pub const PARTITIONS: i32 = 4;
 const RATE: u32 = 25;
 /// Sessions are short, so that a killed member's partitions are somebody else's soon.
 const SESSION: &str = "session.timeout.ms=15000";
-const COOPERATIVE: &str = "partition.assignment.strategy=org.apache.kafka.clients.consumer.CooperativeStickyAssignor;session.timeout.ms=15000";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
-    /// Java, idempotent; a cooperative classic group.
+    /// Java, idempotent; a classic group with the assignors that Java takes by itself. (With the cooperative one an app that commits after
+    /// each poll ends by its own client's error whenever it has records while a rebalance is under way.)
     Java,
     /// librdkafka, idempotent; a KIP-848 group of Java and librdkafka.
     Consumer,
@@ -50,6 +50,11 @@ impl Workload {
 
 fn other(round: usize) -> &'static str {
     ["franz-go", "sarama", "aiokafka", "kafka-python", "kafkajs"][round % 5]
+}
+
+/// kafkajs gives concurrent requests the same sequence numbers: the broker takes new records for old ones (its issue 1005).
+fn is_idempotent(client: &str) -> bool {
+    client != "kafkajs"
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +191,7 @@ impl Run {
         let one =
             |list: &str| if is_direct { list.split(',').next().unwrap_or("").to_owned() } else { list.to_owned() };
         let produce = |client: &'static str, door: &str| {
-            let opts = Opts::produce(door, &topic).with("IDEMPOTENCE", "true").with("RATE", RATE);
+            let opts = Opts::produce(door, &topic).with("IDEMPOTENCE", is_idempotent(client)).with("RATE", RATE);
             App::new(Role::Producer, client, opts.with("CLIENT_ID", format!("{name}-producer")))
         };
         let consume = |client: &'static str, number: usize, door: &str| {
@@ -201,8 +206,8 @@ impl Run {
         let apps = match workload {
             Workload::Java => vec![
                 produce("java", a),
-                with(with(consume("java", 1, a), "COMMIT", "manual"), "PROPS", COOPERATIVE),
-                with(with(consume("java", 2, b), "COMMIT", "manual"), "PROPS", COOPERATIVE),
+                with(with(consume("java", 1, a), "COMMIT", "manual"), "PROPS", SESSION),
+                with(with(consume("java", 2, b), "COMMIT", "manual"), "PROPS", SESSION),
             ],
             Workload::Consumer => vec![
                 produce("librdkafka", a),
@@ -361,8 +366,10 @@ impl Run {
             ..History::default()
         };
         // A producer that was started again begins with record 0 once more.
-        history.is_exact = history.producers.iter().all(|l| l.end != End::Died);
-        history.is_ordered = history.is_exact;
+        history.is_exact = history.producers.iter().all(|l| l.end != End::Died && is_idempotent(&l.client));
+        // The apps on these two have several sends under way by themselves.
+        let sends_at_once = |l: &Life| ["aiokafka", "kafkajs"].contains(&l.client.as_str());
+        history.is_ordered = history.is_exact && !history.producers.iter().any(sends_at_once);
         for p in 0..partitions(admin, &self.topic) {
             history.log.insert(p, admin.values(&self.topic, p));
             history.starts.insert(p, admin.log_start(&self.topic, p));

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 
@@ -170,6 +171,7 @@ try:
     asyncio.run(consume() if env("MODE", "consume") == "consume" else produce())
     say("CLOSED")
 except Exception as e:
+    traceback.print_exc()
     say("DIED", repr(e)[:300])
     os._exit(3)
 os._exit(0)

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
@@ -172,6 +173,7 @@ try:
     consume() if env("MODE", "consume") == "consume" else produce()
     say("CLOSED")
 except Exception as e:
+    traceback.print_exc()
     say("DIED", repr(e)[:300])
     os._exit(3)
 os._exit(0)

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Producer, TopicPartition
 
@@ -187,6 +188,7 @@ try:
     consume() if env("MODE", "consume") == "consume" else produce()
     say("CLOSED")
 except Exception as e:
+    traceback.print_exc()
     say("DIED", repr(e)[:300])
     os._exit(3)
 os._exit(0)
