@@ -22,6 +22,30 @@ pub struct Stage {
     pub disk: PathBuf,
 }
 
+impl Stage {
+    /// Ends whatever a round has left broken.
+    pub fn heal(&self) {
+        self.network.set(Weather::Clear);
+        let _ = std::fs::remove_file(self.disk.join(FILLER));
+        for kmend in &self.kmends {
+            kmend.signal(Signal::CONT);
+            if !kmend.runs() {
+                kmend.launch();
+            }
+            kmend.wait_ready();
+        }
+        for node in 1..=3 {
+            self.kafka.signal(node, Signal::CONT);
+            if !self.kafka.runs(node) {
+                self.kafka.start_node(node);
+            }
+        }
+        self.kafka.wait_for_brokers(3);
+    }
+}
+
+const FILLER: &str = "filler";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     None,
@@ -223,7 +247,7 @@ impl Fault {
                 rest(2_000);
             }
             Fault::DiskFull => {
-                let filler = disk.join("filler");
+                let filler = disk.join(FILLER);
                 fill(&filler);
                 for _ in 0..3 {
                     Fault::Churn.once(stage, runs, dice);

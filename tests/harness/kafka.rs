@@ -167,6 +167,11 @@ impl Kafka {
         self.kill(id);
     }
 
+    /// Whether a broker's process is there.
+    pub fn runs(&self, id: u32) -> bool {
+        self.with(id, |n| n.process.as_mut().is_some_and(|p| p.ended().is_none()))
+    }
+
     /// SIGSTOP or SIGCONT to one broker.
     pub fn signal(&self, id: u32, signal: Signal) {
         self.with(id, |n| n.process.as_mut().map(|p| p.signal(signal)));
