@@ -36,12 +36,18 @@ pub struct Options {
     /// Write the document from what is known; builds and runs nothing.
     #[arg(long)]
     table: bool,
+    /// With the unit tests only: tests/wire.rs is not built.
+    #[arg(long)]
+    unit: bool,
     /// Stop after so many minutes; the next run goes on from there.
     #[arg(long)]
     minutes: Option<u64>,
     /// Processes at once.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Their priority.
+    #[arg(long, default_value_t = 10)]
+    nice: u8,
     /// Where the document goes.
     #[arg(long, default_value = "docs/mutants.md")]
     out: PathBuf,
@@ -78,7 +84,7 @@ fn work(options: &Options) -> Outcome<()> {
         return report::show(root, &dir, mutant, &state);
     }
     if !options.table {
-        let built = tree::build(root, &dir, &mutants, &mut state)?;
+        let built = tree::build(root, &dir, &mutants, &mut state, options)?;
         let reach = reach::record(&dir, &built, options.jobs)?;
         let until = options.minutes.map(|m| begun + Duration::from_secs(m * 60));
         let wanted = mutants.iter().filter(|m| options.wants(&m.file)).collect();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::run::{self, Ended};
+use crate::run::{self, Ended, Limit};
 use crate::tree::Built;
 
 /// Longer ones are run last, as the simulation and the corpora are.
@@ -87,9 +87,9 @@ pub fn record(dir: &Path, built: &Built, jobs: usize) -> Outcome<Reach> {
 fn once(built: &Built, scratch: &Path, job: usize, binary: usize, name: &str) -> Outcome<Test> {
     let file = scratch.join(format!("reached-{job}"));
     let _ = fs::remove_file(&file);
-    let mut command = run::command(built, binary, &[name]);
+    let mut command = run::command(built, binary, &[name], &Limit::NONE);
     command.env("KMEND_MUTANTS_REACHED", &file);
-    let (ended, took, said) = run::wait(command, Duration::from_secs(600), &scratch.join(format!("said-{job}")))?;
+    let (ended, took, said) = run::wait(command, &Limit::NONE, &scratch.join(format!("said-{job}")))?;
     if ended != Ended::Passed {
         return Err(said.into());
     }

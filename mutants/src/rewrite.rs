@@ -76,6 +76,8 @@ pub fn file(source: &str, mutants: &[&Mutant]) -> Outcome<Rewritten> {
             "FnValue" => {
                 let around = shape.bodies.iter().filter(|b| b.start <= at.start && at.end <= b.end);
                 let body = around.min_by_key(|b| b.len()).ok_or_else(missing)?;
+                // Where it returns an `impl Trait` the error is behind it.
+                blame(&mut edits, body, id);
                 let edit = edits.entry((body.start + 1, Reverse(usize::MAX), ARM)).or_default();
                 edit.add(id, format!(" if {} {{ return {}; }}", is(id), mutant.replacement));
             }
@@ -121,6 +123,11 @@ pub fn file(source: &str, mutants: &[&Mutant]) -> Outcome<Rewritten> {
     }
     for (arm, [deleted, always, never]) in arms {
         let arm = &shape.arms[arm];
+        // Two that may each be deleted, but not both: the error is at the whole match.
+        let around = shape.matches.iter().filter(|m| m.start <= arm.whole.start && arm.whole.end <= m.end);
+        if let (Some(id), Some(whole)) = (deleted, around.min_by_key(|m| m.len())) {
+            blame(&mut edits, whole, id);
+        }
         let deleted = deleted.map(|id| (id, format!("!{} && ", is(id))));
         let Some(guard) = &arm.guard else {
             if let Some((id, _)) = deleted {
@@ -152,6 +159,11 @@ pub fn file(source: &str, mutants: &[&Mutant]) -> Outcome<Rewritten> {
     };
     writer.write(0..source.len());
     Ok(Rewritten { text: writer.out, regions: writer.regions, refused })
+}
+
+/// Changes nothing: an error within `whole` that nothing smaller is at fault for is this one's.
+fn blame(edits: &mut Edits, whole: &Bytes, id: u32) {
+    edits.entry((whole.start, Reverse(whole.end), ARM)).or_default().add(id, String::new());
 }
 
 /// An expression that is another one where the mutant is chosen.

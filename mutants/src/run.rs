@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ const NEAREST: u64 = 1500;
 const GROUPS: [(usize, u64); 2] = [(8, 250), (60, 2000)];
 /// KiB of address space: a mutant may allocate without end.
 const MEMORY: u64 = 6 << 20;
+/// Too much processor time.
+const SIGXCPU: i32 = 24;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -38,9 +41,24 @@ pub fn next<T>(of: &Mutex<Vec<T>>) -> Option<T> {
     lock(of).pop()
 }
 
-pub fn command(built: &Built, binary: usize, names: &[&str]) -> Command {
+/// What a test may take: processor time, for others use the machine too, and time in all, for what only waits.
+pub struct Limit {
+    cpu: Duration,
+    all: Duration,
+}
+
+impl Limit {
+    pub const NONE: Limit = Limit { cpu: Duration::from_secs(600), all: Duration::from_secs(1800) };
+
+    fn of(usual: u64) -> Limit {
+        Limit { cpu: Duration::from_millis(4000 + 8 * usual), all: Duration::from_millis(30_000 + 20 * usual) }
+    }
+}
+
+pub fn command(built: &Built, binary: usize, names: &[&str], limit: &Limit) -> Command {
     let mut command = Command::new("sh");
-    let limited = format!("ulimit -v {MEMORY}; exec nice -n 10 \"$@\"");
+    let seconds = limit.cpu.as_secs();
+    let limited = format!("ulimit -v {MEMORY}; ulimit -t {seconds}; exec nice -n {} \"$@\"", built.nice);
     command.current_dir(&built.tree).args(["-c", &limited, "sh"]).arg(&built.binaries[binary]);
     command.args(["--exact", "--test-threads=1"]).args(names);
     command.env("KMEND_SEEDS", SEEDS);
@@ -50,16 +68,20 @@ pub fn command(built: &Built, binary: usize, names: &[&str]) -> Command {
 }
 
 /// Runs it, and returns what it has said on its standard output.
-pub fn wait(mut command: Command, limit: Duration, said: &Path) -> Outcome<(Ended, Duration, String)> {
+pub fn wait(mut command: Command, limit: &Limit, said: &Path) -> Outcome<(Ended, Duration, String)> {
     let file = File::create(said)?;
     let begun = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(file).stderr(Stdio::null()).spawn()?;
     let mut pause = Duration::from_millis(1);
     let ended = loop {
         if let Some(status) = child.try_wait()? {
-            break if status.success() { Ended::Passed } else { Ended::Failed };
+            break match status.signal() {
+                Some(SIGXCPU) => Ended::TimedOut,
+                _ if status.success() => Ended::Passed,
+                _ => Ended::Failed,
+            };
         }
-        if begun.elapsed() > limit {
+        if begun.elapsed() > limit.all {
             child.kill()?;
             child.wait()?;
             break Ended::TimedOut;
@@ -212,10 +234,10 @@ impl Work<'_> {
         let tests: Vec<&Test> = group.iter().map(|t| &self.reach.tests[*t]).collect();
         let names: Vec<&str> = tests.iter().map(|t| t.name.as_str()).collect();
         let usual: u64 = tests.iter().map(|t| t.millis).sum();
-        let mut command = command(self.built, tests[0].binary, &names);
+        let limit = Limit::of(usual);
+        let mut command = command(self.built, tests[0].binary, &names, &limit);
         command.env("KMEND_MUTANT", mutant.id.to_string());
-        let limit = Duration::from_millis(4000 + 8 * usual);
-        let (ended, _, said) = wait(command, limit, &self.scratch.join(format!("said-{job}")))?;
+        let (ended, _, said) = wait(command, &limit, &self.scratch.join(format!("said-{job}")))?;
         Ok((ended, said))
     }
 }

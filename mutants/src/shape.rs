@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Arm, BinOp, Block, Expr, ExprBinary, ExprStruct, ExprUnary};
+use syn::{Arm, BinOp, Block, Expr, ExprBinary, ExprMatch, ExprStruct, ExprUnary};
 
 use crate::Outcome;
 use crate::list::{Place, Span};
@@ -42,6 +42,7 @@ pub struct Shape {
     pub unaries: Vec<Unary>,
     pub arms: Vec<MatchArm>,
     pub literals: Vec<Literal>,
+    pub matches: Vec<Bytes>,
     /// Of functions, with the braces.
     pub bodies: Vec<Bytes>,
 }
@@ -86,6 +87,11 @@ impl<'a> Visit<'a> for Shape {
         let guard = arm.guard.as_ref().map(|(_, guard)| bytes(guard));
         self.arms.push(MatchArm { whole: bytes(arm), pattern: bytes(&arm.pat), guard });
         visit::visit_arm(self, arm);
+    }
+
+    fn visit_expr_match(&mut self, e: &'a ExprMatch) {
+        self.matches.push(bytes(e));
+        visit::visit_expr_match(self, e);
     }
 
     fn visit_expr_struct(&mut self, e: &'a ExprStruct) {

@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::list::Mutant;
 use crate::rewrite::{self, Region};
 use crate::state::{State, Verdict, hash};
+use crate::{Options, Outcome};
 
 /// What the mutants ask. Part of the copy only.
 const CHOICE: &str = include_str!("choice.rs.txt");
@@ -23,6 +23,8 @@ pub struct Built {
     /// The folder in which tests run.
     pub tree: PathBuf,
     pub binaries: Vec<PathBuf>,
+    /// At which priority tests run.
+    pub nice: u8,
     /// Of the binaries.
     pub id: u64,
 }
@@ -80,7 +82,7 @@ fn sweep(tree: &Path, below: &Path, files: &BTreeSet<String>, root: &Path) -> Ou
     Ok(())
 }
 
-pub fn build(root: &Path, dir: &Path, mutants: &[Mutant], state: &mut State) -> Outcome<Built> {
+pub fn build(root: &Path, dir: &Path, mutants: &[Mutant], state: &mut State, options: &Options) -> Outcome<Built> {
     let tree = dir.join("tree");
     fs::create_dir_all(&tree)?;
     let files = git_files(root)?;
@@ -124,7 +126,8 @@ pub fn build(root: &Path, dir: &Path, mutants: &[Mutant], state: &mut State) -> 
         eprintln!("mutants: building, turn {turn}");
         // The unit tests alone until they build: the others would say the same once more.
         let alone = compile(&tree, dir, &regions, &[])?;
-        let outcome = if matches!(alone, Compiled::Errors(_)) { alone } else { compile(&tree, dir, &regions, TESTS)? };
+        let is_all = options.unit || matches!(alone, Compiled::Errors(_));
+        let outcome = if is_all { alone } else { compile(&tree, dir, &regions, TESTS)? };
         let bad = match outcome {
             Compiled::Binaries(binaries) => {
                 for (id, why) in refused {
@@ -134,7 +137,7 @@ pub fn build(root: &Path, dir: &Path, mutants: &[Mutant], state: &mut State) -> 
                 for binary in &binaries {
                     bytes.extend_from_slice(&hash(&fs::read(binary)?).to_ne_bytes());
                 }
-                return Ok(Built { tree, binaries, id: hash(&bytes) });
+                return Ok(Built { tree, binaries, nice: options.nice, id: hash(&bytes) });
             }
             Compiled::Errors(bad) => bad,
         };
@@ -161,7 +164,10 @@ fn compile(tree: &Path, dir: &Path, regions: &BTreeMap<String, Vec<Region>>, tes
     let mut command = Command::new("nice");
     command.current_dir(tree).env("CARGO_TARGET_DIR", dir.join("build"));
     command.args(["-n", "5", "cargo", "test", "--locked", "--no-run", "--message-format=json", "--lib"]);
-    command.args(["--config", "profile.dev.opt-level=1", "--config", "profile.dev.debug=false"]);
+    // Dependencies are built once, kmend again and again.
+    for setting in ["opt-level=1", "debug=false", "package.kmend.opt-level=0"] {
+        command.arg("--config").arg(format!("profile.dev.{setting}"));
+    }
     for test in tests {
         command.args(["--test", test]);
     }
