@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::Outcome;
 use crate::state::hash;
+use crate::tree;
 
 /// The folders whose code is changed.
 pub const FOLDERS: &[&str] = &["src/menders", "src/session", "src/wire"];
@@ -66,17 +67,8 @@ impl Mutant {
 }
 
 /// The whole list. Left out: tests and what they share, and what is only read by people (Debug, Display).
-pub fn all(root: &Path) -> Outcome<Vec<Mutant>> {
-    let mut command = Command::new("cargo");
-    command.current_dir(root).args(["mutants", "--no-config", "--list", "--json"]);
-    for folder in FOLDERS {
-        command.args(["--file", &format!("{folder}/**/*.rs")]);
-    }
-    let output = command.output()?;
-    if !output.status.success() {
-        return Err(format!("cargo mutants --list: {}", String::from_utf8_lossy(&output.stderr)).into());
-    }
-    let listed: Vec<Listed> = serde_json::from_slice(&output.stdout)?;
+pub fn all(root: &Path, dir: &Path) -> Outcome<Vec<Mutant>> {
+    let listed = listed(root, dir)?;
     let mut seen: HashMap<(String, String, String), usize> = HashMap::new();
     let mut codes: HashMap<String, u64> = HashMap::new();
     let mut mutants = Vec::new();
@@ -109,6 +101,30 @@ pub fn all(root: &Path) -> Outcome<Vec<Mutant>> {
         });
     }
     Ok(mutants)
+}
+
+/// cargo-mutants' words, kept as long as the files are the same.
+fn listed(root: &Path, dir: &Path) -> Outcome<Vec<Listed>> {
+    let mut code = Vec::new();
+    for file in tree::git_files(root)?.iter().filter(|f| FOLDERS.iter().any(|folder| f.starts_with(folder))) {
+        code.extend_from_slice(file.as_bytes());
+        code.extend_from_slice(&std::fs::read(root.join(file)).unwrap_or_default());
+    }
+    let kept = dir.join(format!("list-{:016x}.json", hash(&code)));
+    if let Ok(bytes) = std::fs::read(&kept) {
+        return Ok(serde_json::from_slice(&bytes)?);
+    }
+    let mut command = Command::new("cargo");
+    command.current_dir(root).args(["mutants", "--no-config", "--list", "--json"]);
+    for folder in FOLDERS {
+        command.args(["--file", &format!("{folder}/**/*.rs")]);
+    }
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(format!("cargo mutants --list: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    std::fs::write(&kept, &output.stdout)?;
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn is_of_tests(file: &str) -> bool {

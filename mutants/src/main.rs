@@ -77,7 +77,7 @@ fn work(options: &Options) -> Outcome<()> {
     if options.fresh {
         state::forget(&dir)?;
     }
-    let mutants = list::all(root)?;
+    let mutants = list::all(root, &dir)?;
     let mut state = state::State::open(&dir)?;
     if let Some(id) = options.mutant {
         let mutant = mutants.iter().find(|m| m.id == id).ok_or("there is no such mutant")?;

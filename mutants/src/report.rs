@@ -12,6 +12,11 @@ use crate::reach;
 use crate::rewrite;
 use crate::state::{State, Verdict};
 
+const HEAD: &str = "
+| folder | mutants | caught | timed out | survived | unreached | of both, explained | begun | waiting | do not compile |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+";
+
 #[derive(Default)]
 struct Counts {
     built: usize,
@@ -21,7 +26,8 @@ struct Counts {
     unreached: usize,
     survived: usize,
     explained: usize,
-    open: usize,
+    begun: usize,
+    waiting: usize,
 }
 
 /// The row of the table: a mender's folder, or one of the others.
@@ -54,7 +60,8 @@ pub fn write(path: &Path, mutants: &[Mutant], state: &State, entries: &[Entry]) 
             Some(Verdict::TimedOut(_)) => counts.timed_out += 1,
             Some(Verdict::Unreached) => counts.unreached += 1,
             Some(Verdict::Survived(_)) => counts.survived += 1,
-            Some(Verdict::Open(_)) | None => counts.open += 1,
+            Some(Verdict::Open(_)) => counts.begun += 1,
+            None => counts.waiting += 1,
         }
         if !matches!(verdict, Some(Verdict::Refused(_))) {
             counts.built += 1;
@@ -69,7 +76,7 @@ pub fn write(path: &Path, mutants: &[Mutant], state: &State, entries: &[Entry]) 
             }
         }
     }
-    let mut text = include_str!("head.md").to_owned();
+    let mut text = include_str!("head.txt").to_owned();
     table(&mut text, &rows)?;
     if !others.is_empty() {
         text.push_str("\n## Unexplained\n");
@@ -130,8 +137,7 @@ fn check(mutants: &[Mutant], state: &State, entries: &[Entry]) -> Outcome<()> {
 }
 
 fn table(text: &mut String, rows: &BTreeMap<&str, Counts>) -> Outcome<()> {
-    text.push_str("\n| folder | mutants | caught | timed out | survived | unreached | of both, explained | not yet run | do not compile |\n");
-    text.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    text.push_str(HEAD);
     let mut sum = Counts::default();
     for (folder, c) in rows {
         sum.built += c.built;
@@ -141,17 +147,18 @@ fn table(text: &mut String, rows: &BTreeMap<&str, Counts>) -> Outcome<()> {
         sum.unreached += c.unreached;
         sum.survived += c.survived;
         sum.explained += c.explained;
-        sum.open += c.open;
+        sum.begun += c.begun;
+        sum.waiting += c.waiting;
         row(text, &format!("`{folder}`"), c)?;
     }
     row(text, "together", &sum)
 }
 
 fn row(text: &mut String, name: &str, c: &Counts) -> Outcome<()> {
-    let Counts { built, refused, caught, timed_out, unreached, survived, explained, open } = c;
+    let Counts { built, refused, caught, timed_out, unreached, survived, explained, begun, waiting } = c;
     Ok(writeln!(
         text,
-        "| {name} | {built} | {caught} | {timed_out} | {survived} | {unreached} | {explained} | {open} | {refused} |"
+        "| {name} | {built} | {caught} | {timed_out} | {survived} | {unreached} | {explained} | {begun} | {waiting} | {refused} |"
     )?)
 }
 

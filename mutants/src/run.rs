@@ -10,15 +10,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::list::{FOLDERS, Mutant};
+use crate::list::Mutant;
 use crate::reach::{Reach, Test};
-use crate::state::{State, Verdict};
+use crate::state::{State, Verdict, hash};
 use crate::tree::Built;
 
 /// Seeds of each simulation.
 const SEEDS: &str = "25";
-/// What a mutant may cost before the next one has its turn: the nearest tests are run first for all.
-const NEAREST: u64 = 1500;
+/// What a mutant may cost in each round, in milliseconds of tests: the nearest are run first for all. One more
+/// round has those that are long.
+const ROUNDS: [u64; 3] = [400, 4000, u64::MAX];
 /// Tests in one process: at first, and where those have passed.
 const GROUPS: [(usize, u64); 2] = [(8, 250), (60, 2000)];
 /// KiB of address space: a mutant may allocate without end.
@@ -51,7 +52,7 @@ impl Limit {
     pub const NONE: Limit = Limit { cpu: Duration::from_secs(600), all: Duration::from_secs(1800) };
 
     fn of(usual: u64) -> Limit {
-        Limit { cpu: Duration::from_millis(4000 + 8 * usual), all: Duration::from_millis(30_000 + 20 * usual) }
+        Limit { cpu: Duration::from_millis(2000 + 3 * usual), all: Duration::from_millis(30_000 + 20 * usual) }
     }
 }
 
@@ -101,7 +102,7 @@ struct Work<'a> {
     catchers: &'a Mutex<HashMap<(String, usize), u32>>,
 }
 
-/// Three rounds: the nearest tests for all, the others, then those that are long.
+/// Round by round: the nearest tests for all, then more, then those that are long.
 pub fn all(
     dir: &Path,
     built: &Built,
@@ -115,11 +116,11 @@ pub fn all(
     let scratch = dir.join("scratch");
     let work = Work { built, reach, scratch: &scratch, catchers: &catchers };
     let state = Mutex::new(state);
-    for round in 0..3 {
+    for round in 0..=ROUNDS.len() {
         let mut queue: Vec<_> = wanted.iter().copied().filter(|m| is_open(&lock(&state), m, built.id)).collect();
         let total = queue.len();
-        // The folders in their order; the queue is taken from its end.
-        queue.sort_by_key(|m| Reverse((FOLDERS.iter().position(|f| m.file.starts_with(f)), m.id)));
+        // Mixed: a run that is stopped says something of all files.
+        queue.sort_by_cached_key(|m| hash(m.key().as_bytes()));
         eprintln!("mutants: round {round}, {total} of {}", wanted.len());
         let (queue, errors) = (Mutex::new(queue), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
@@ -181,11 +182,11 @@ impl Work<'_> {
                 (test.is_last(), Reverse(caught(*t)), Reverse(nearness(&mutant.file, &test.name)), test.millis)
             });
         }
-        reaching.retain(|t| !known.contains(t) && (round == 2 || !tests[*t].is_last()));
-        if round == 0 {
+        reaching.retain(|t| !known.contains(t) && (round == ROUNDS.len() || !tests[*t].is_last()));
+        if let Some(most) = ROUNDS.get(round) {
             let mut cost = 0;
             reaching.retain(|t| {
-                let fits = cost < NEAREST;
+                let fits = cost < *most;
                 cost += tests[*t].millis;
                 fits
             });

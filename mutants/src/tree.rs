@@ -25,11 +25,11 @@ pub struct Built {
     pub binaries: Vec<PathBuf>,
     /// At which priority tests run.
     pub nice: u8,
-    /// Of the binaries.
+    /// Of what they are built from.
     pub id: u64,
 }
 
-fn git_files(root: &Path) -> Outcome<BTreeSet<String>> {
+pub fn git_files(root: &Path) -> Outcome<BTreeSet<String>> {
     let args = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
     let output = Command::new("git").current_dir(root).args(args).output()?;
     if !output.status.success() {
@@ -133,11 +133,8 @@ pub fn build(root: &Path, dir: &Path, mutants: &[Mutant], state: &mut State, opt
                 for (id, why) in refused {
                     refuse(mutants, state, id, why)?;
                 }
-                let mut bytes = Vec::new();
-                for binary in &binaries {
-                    bytes.extend_from_slice(&hash(&fs::read(binary)?).to_ne_bytes());
-                }
-                return Ok(Built { tree, binaries, nice: options.nice, id: hash(&bytes) });
+                let id = id(&tree, &files, binaries.len())?;
+                return Ok(Built { tree, binaries, nice: options.nice, id });
             }
             Compiled::Errors(bad) => bad,
         };
@@ -147,6 +144,17 @@ pub fn build(root: &Path, dir: &Path, mutants: &[Mutant], state: &mut State, opt
         }
     }
     Err("unreachable".into())
+}
+
+/// Not of the binaries: those change with every commit, whose name is in them.
+fn id(tree: &Path, files: &BTreeSet<String>, binaries: usize) -> Outcome<u64> {
+    let of_code = |f: &&String| f.ends_with(".rs") || f.starts_with("Cargo.") || f.starts_with("fuzz/corpus/");
+    let mut bytes = vec![binaries as u8];
+    for file in files.iter().filter(of_code) {
+        bytes.extend_from_slice(file.as_bytes());
+        bytes.extend_from_slice(&fs::read(tree.join(file)).unwrap_or_default());
+    }
+    Ok(hash(&bytes))
 }
 
 fn refuse(mutants: &[Mutant], state: &mut State, id: u32, why: String) -> Outcome<()> {
@@ -164,6 +172,8 @@ fn compile(tree: &Path, dir: &Path, regions: &BTreeMap<String, Vec<Region>>, tes
     let mut command = Command::new("nice");
     command.current_dir(tree).env("CARGO_TARGET_DIR", dir.join("build"));
     command.args(["-n", "5", "cargo", "test", "--locked", "--no-run", "--message-format=json", "--lib"]);
+    // No commit: a new one would be a new build.
+    command.env("GIT_DIR", dir.join("none"));
     // Dependencies are built once, kmend again and again.
     for setting in ["opt-level=1", "debug=false", "package.kmend.opt-level=0"] {
         command.arg("--config").arg(format!("profile.dev.{setting}"));
