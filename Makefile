@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo demo-page test test-page conformance chaos soak matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
+.PHONY: help build demo demo-page test test-page conformance chaos soak matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-mutants check-instructions mutants fuzz bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -96,8 +96,16 @@ check-targets: ## clippy for macOS and Windows, where their standard libraries a
 check-bench: ## formatting and clippy of the benchmark crate
 	cd bench && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings
 
+check-mutants: ## formatting, clippy and tests of the crate that makes mutants
+	cd mutants && $(CARGO) fmt --check && $(CARGO) clippy --locked --all-targets -- -D warnings && $(CARGO) test --locked
+
 check-instructions: ## instructions of a small request, counted by callgrind, against what is allowed
 	scripts/check-instructions
+
+mutants: ## small changes that no unit test notices (hours); goes on with an earlier run; writes docs/mutants.md
+	scripts/tools cargo-mutants
+	$(CARGO) build --locked --manifest-path mutants/Cargo.toml
+	PATH="$$(scripts/tools --path):$$PATH" mutants/target/debug/kmend-mutants $(MUTANTS)
 
 fuzz: ## coverage-guided fuzzing, FUZZ_SECONDS=60 for each target (nightly compiler); writes docs/fuzz.md
 	scripts/fuzz

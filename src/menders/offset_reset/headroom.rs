@@ -130,3 +130,41 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(partition: usize) -> Labels {
+        ("group".to_owned(), "topic".to_owned(), partition.to_string())
+    }
+
+    #[test]
+    fn series_are_bounded_and_a_place_comes_free() {
+        let headroom = Headroom::new(&Registry::new());
+        assert!((0..MAX_SERIES).all(|partition| headroom.admit(&labels(partition))));
+        assert!(!headroom.admit(&labels(MAX_SERIES)));
+        assert!(headroom.admit(&labels(7)), "it is there");
+        headroom.remove(&labels(7));
+        assert!(headroom.admit(&labels(MAX_SERIES)) && !headroom.admit(&labels(7)));
+    }
+
+    #[test]
+    fn how_fast_the_log_start_moves_is_an_average_over_ten_minutes() {
+        let begun = Instant::now();
+        let after = |millis| begun + Duration::from_millis(millis);
+        let mut seen = Seen { log_start: 100, at: begun, rate: 0.0, round: 0 };
+        seen.learn(900, after(999));
+        assert_eq!((seen.log_start, seen.rate), (100, 0.0), "too soon to tell");
+        seen.learn(110, after(1000));
+        assert_eq!((seen.log_start, seen.rate), (110, 10.0));
+        // A tenth of ten minutes counts a tenth.
+        seen.learn(110, after(61_000));
+        assert_eq!((seen.at, seen.rate), (after(61_000), 9.0));
+        seen.learn(110 + 4800, after(1_261_000));
+        assert_eq!(seen.rate, 4.0, "nothing older than ten minutes counts");
+        // A topic that was made anew.
+        seen.learn(0, after(1_861_000));
+        assert_eq!(seen.rate, 0.0);
+    }
+}

@@ -82,6 +82,9 @@ mod tests {
         assert!(closes(&p, 1000, false));
         let slow = pauses(&[1000; 8]);
         assert!(!closes(&slow, 990, false) && !closes(&slow, 1010, true) && closes(&slow, 1020, false));
+        assert!(closes(&slow, 1015, false) && !closes(&slow, 1014, false), "15 ms are enough");
         assert!(!closes(&pauses(&[500, 500]), 10, true), "too little is known");
+        assert!(closes(&pauses(&[500, 500, 500]), 10, true));
+        assert!(Pauses::default().is_empty() && !p.is_empty());
     }
 }

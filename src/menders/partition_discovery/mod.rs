@@ -140,3 +140,41 @@ impl Mender for PartitionDiscovery {
         self.shared.clients.begin_anew();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn shared(registry: &Registry) -> Arc<Shared> {
+        let repairs = crate::menders::repairs(registry);
+        PartitionDiscovery::new(&Config::default(), registry, &repairs).shared
+    }
+
+    #[test]
+    fn ids_of_sessions_are_above_zero_and_unlike() {
+        let shared = shared(&Registry::new());
+        let ids: HashSet<i32> = (0..64).map(|_| shared.session()).collect();
+        assert!(ids.len() > 60 && ids.iter().all(|id| *id > 0), "{ids:?}");
+    }
+
+    #[test]
+    fn chances_are_spread_from_zero_to_one() {
+        let shared = shared(&Registry::new());
+        let mut chances: Vec<f64> = (0..256).map(|_| shared.chance()).collect();
+        chances.sort_by(f64::total_cmp);
+        assert!(chances[0] >= 0.0 && chances[0] < 0.2 && chances[255] > 0.8 && chances[255] < 1.0, "{chances:?}");
+        assert!(chances[128] > 0.3 && chances[128] < 0.7, "{chances:?}");
+    }
+
+    #[test]
+    fn added_partitions_are_counted() {
+        let (registry, now) = (Registry::new(), Instant::now());
+        let shared = shared(&registry);
+        shared.see("orders", [1; 16], &[0; 3], now);
+        shared.see("orders", [1; 16], &[0; 5], now);
+        let added = registry.gather().into_iter().find(|f| f.name().ends_with("partitions_added_total")).unwrap();
+        assert_eq!(added.get_metric()[0].get_counter().get_value(), 2.0);
+    }
+}

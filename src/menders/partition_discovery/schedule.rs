@@ -119,8 +119,23 @@ mod tests {
         assert_eq!(s.next, now + SELDOM);
         s.answered(false, Duration::from_secs(3), INTERVAL, now);
         assert_eq!(s.next, now + Duration::from_secs(60));
+        s.answered(false, SLOW, INTERVAL, now);
+        assert_eq!(s.next, now + Duration::from_secs(10));
+        s.answered(false, Duration::from_secs(60), INTERVAL, now);
+        assert_eq!(s.next, now + SELDOM);
         s.answered(false, Duration::from_millis(3), INTERVAL, now);
         assert_eq!(s.next, now + INTERVAL);
+        // Where that is what is set, it is no more often.
+        s.failed(SELDOM * 2, now);
+        assert_eq!(s.next, now + SELDOM * 2);
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_two_intervals_or_ten_seconds() {
+        let now = Instant::now();
+        let mut s = Schedule::new(now);
+        assert_eq!(s.ask(7, Duration::from_secs(1), now), now + Duration::from_secs(10));
+        assert_eq!(s.ask(7, Duration::from_secs(20), now), now + Duration::from_secs(40));
     }
 
     #[test]
@@ -128,11 +143,14 @@ mod tests {
         let now = Instant::now();
         let mut s = Schedule::new(now);
         assert!(s.is_due(now));
-        s.appoint(7, now);
-        assert!(s.is_left_to_another(1, now) && !s.is_left_to_another(7, now));
-        assert!(!s.is_left_to_another(1, now + Duration::from_secs(1)));
+        assert!(!s.was_appointed());
+        let until = s.appoint(7, now);
+        assert_eq!(until, now + Duration::from_millis(200));
+        assert!(s.was_appointed() && s.is_left_to_another(1, now) && !s.is_left_to_another(7, now));
+        assert!(!s.is_left_to_another(1, until));
         let until = s.ask(7, INTERVAL, now);
-        assert!(!s.is_due(now) && s.is_asking(7) && s.is_due(until));
+        assert!(!s.was_appointed() && s.is_asking(7) && !s.is_asking(1));
+        assert!(!s.is_due(now) && s.is_due(until));
         s.interrupted(now);
         assert!(s.is_due(now));
     }
