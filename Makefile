@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo demo-page test test-page conformance matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz bench sbom clean
+.PHONY: help build demo demo-page test test-page conformance matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-instructions fuzz simulate bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -87,6 +87,10 @@ check-bench: ## formatting and clippy of the benchmark crate
 
 check-instructions: ## instructions of a small request, counted by callgrind, against what is allowed
 	scripts/check-instructions
+
+simulate: ## the simulation, SEEDS=100000 of them, of all kinds, on all cores; writes docs/simulation_runs.md
+	KMEND_SIMULATE="$(or $(SEEDS),100000)" KMEND_FROM="$(or $(FROM),0)" $(if $(CORES),KMEND_CORES="$(CORES)") KMEND_REPORT="$(CURDIR)/docs/simulation_runs.md" \
+		$(CARGO) test --locked --profile simulate --lib simulation::runs::runs_of_all_kinds -- --nocapture
 
 fuzz: ## coverage-guided fuzzing, FUZZ_SECONDS=60 for each target (nightly compiler); writes docs/fuzz.md
 	scripts/fuzz
