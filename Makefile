@@ -8,7 +8,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help build demo demo-page test test-page conformance chaos soak matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-mutants check-instructions mutants fuzz bench sbom clean
+.PHONY: help build demo demo-page test test-page conformance chaos soak matrix fmt lint check-deploy check-prometheus check-image check-apiserver check-docs check-deps check-targets check-bench check-mutants check-instructions mutants fuzz simulate bench sbom clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -106,6 +106,10 @@ mutants: ## small changes that no unit test notices (hours); goes on with an ear
 	scripts/tools cargo-mutants
 	$(CARGO) build --locked --manifest-path mutants/Cargo.toml
 	PATH="$$(scripts/tools --path):$$PATH" mutants/target/debug/kmend-mutants $(MUTANTS)
+
+simulate: ## the simulation, SEEDS=100000 of them, of all kinds, on all cores; writes docs/simulation_runs.md
+	KMEND_SIMULATE="$(or $(SEEDS),100000)" KMEND_FROM="$(or $(FROM),0)" $(if $(CORES),KMEND_CORES="$(CORES)") KMEND_REPORT="$(CURDIR)/docs/simulation_runs.md" \
+		$(CARGO) test --locked --profile simulate --lib simulation::runs::runs_of_all_kinds -- --nocapture
 
 fuzz: ## coverage-guided fuzzing, FUZZ_SECONDS=60 for each target (nightly compiler); writes docs/fuzz.md
 	scripts/fuzz

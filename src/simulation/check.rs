@@ -3,7 +3,7 @@
 //! | rule | |
 //! |---|---|
 //! | I1 | A committed offset goes back only where its own consumer went back, or an operator set it; every value was asked for by one of them. |
-//! | I2 | Whoever starts on a partition starts at or below what has been handled without a gap. |
+//! | I2 | Whoever starts on a partition starts at or below what has been handled without a gap, or is gone. |
 //! | I3 | What was acknowledged to the consumer that still owns the partition is not lost: it starts there again, and in the end the broker has it. |
 //! | I4 | kmend commits nothing for a partition that somebody else owns. |
 //! | I5 | Answers come in order, one for each request, in time; in the end everybody is a member. |
@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::At;
 use super::broker::Judged;
+use super::evicted::Evicted;
 use super::plan::{PARTITIONS, ms};
 use super::told::Told;
 
@@ -82,6 +83,7 @@ pub struct Truth {
     acks: Vec<Ack>,
     voids: Vec<Void>,
     pub told_to_rejoin: Told,
+    pub evicted: Evicted,
     pub violation: Option<Violation>,
     pub coverage: Coverage,
 }
@@ -102,6 +104,20 @@ impl Truth {
         if from <= *handled {
             *handled = to.max(*handled);
         }
+    }
+
+    /// It has handled what is before, and what is between is gone.
+    pub fn skipped(&mut self, partition: i32, from: i64, to: i64) {
+        self.count("gaps in what was handled");
+        self.processed(partition, from, to);
+    }
+
+    /// A consumer goes, of itself, where ListOffsets told it to.
+    pub fn went(&mut self, at: At, life: Life, partition: i32, from: i64, to: i64) {
+        self.count(if to < from { "resets backwards" } else { "resets forwards" });
+        let handled = self.handled.entry(partition).or_default();
+        *handled = to.max(*handled);
+        self.rewound(at, life, partition, to);
     }
 
     /// The broker knows this consumer by this id.
@@ -207,9 +223,15 @@ impl Truth {
             .max_by_key(|a| a.1)
     }
 
-    /// A consumer starts on a partition where OffsetFetch, sent at `asked`, told it to.
-    pub fn started(&mut self, now: At, asked: At, life: Life, partition: i32, at: i64) {
+    /// A consumer starts on a partition where OffsetFetch, sent at `asked`, told it to; what is before
+    /// `log_start` is gone.
+    pub fn started(&mut self, now: At, asked: At, life: Life, partition: i32, at: i64, log_start: i64) {
         self.count("starts");
+        let handled = self.handled.entry(partition).or_default();
+        if at > *handled && at <= log_start {
+            *handled = at;
+            self.count("starts behind what is gone");
+        }
         let handled = self.handled.get(&partition).copied().unwrap_or_default();
         if at > handled {
             let what = format!("member {} starts on partition {partition} at {at}; handled up to {handled}", life.0);

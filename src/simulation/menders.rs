@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use prometheus::Registry;
 
+use super::wire::TOPIC;
 use crate::config::Config;
-use crate::config::model::Mode;
+use crate::config::model::{Mode, ResetPolicy, TopicRule};
 use crate::config::units::Duration;
 use crate::mend::{Mender, Shared};
 use crate::menders::assignment_watchdog::AssignmentWatchdog;
 use crate::menders::commit_buffer::{CommitBuffer, Kept};
+use crate::menders::offset_reset::OffsetReset;
 use crate::store::checkpoints::Checkpoints;
 use crate::store::journal::{Journal, Promise};
 use crate::telemetry::metrics::Family;
@@ -72,6 +74,47 @@ pub fn all_behind(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
     let mut config = watched();
     config.menders.commit_buffer.write_behind.enabled = true;
     both(start, config)
+}
+
+/// offset_reset mends.
+pub fn resetting(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    vec![offset_reset(&start, &Config::default())]
+}
+
+/// The same, with a policy for the topic.
+pub fn steering(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let mut config = Config::default();
+    let policy = TopicRule::Policy(ResetPolicy::Earliest);
+    config.menders.offset_reset.topics.insert(TOPIC.to_owned(), policy);
+    vec![offset_reset(&start, &config)]
+}
+
+fn offset_reset(start: &Start<'_>, config: &Config) -> Arc<dyn Mender> {
+    let repairs = crate::menders::repairs(start.registry);
+    Arc::new(OffsetReset::new(config, start.registry, &repairs, Checkpoints::none()))
+}
+
+/// All of them but partition_discovery, which the model has no producers for.
+pub fn every(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    together(start, watched())
+}
+
+/// The same, and commits are acknowledged before the broker has them.
+pub fn every_behind(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let mut config = watched();
+    config.menders.commit_buffer.write_behind.enabled = true;
+    together(start, config)
+}
+
+fn together(start: Start<'_>, mut config: Config) -> Vec<Arc<dyn Mender>> {
+    config.menders.partition_discovery.mode = Mode::Off;
+    let kept = Kept { journal: start.journal, restored: start.restored };
+    let repairs = crate::menders::repairs(start.registry);
+    let mut all =
+        crate::menders::all(&config, start.registry, &repairs, start.shared, Checkpoints::none(), kept, start.now);
+    // Its times are left to chance, also where it is off.
+    all.retain(|mender| mender.name() != "partition_discovery");
+    all
 }
 
 /// Whether rule W5 (in the end everything is read) is asked of assignment_watchdog.

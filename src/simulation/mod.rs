@@ -3,7 +3,7 @@
 //! models of consumers, a journal, a network that loses, delays and cuts, and a clock of its own.
 //!
 //! One seed is one run. A run is made from a [`plan`]: who takes part, and what goes wrong when.
-//! What the run must hold is in [`check`]. A plan that breaks a rule is shrunk ([`shrink`]) and
+//! What the run must hold is in [`check`], [`told`] and [`evicted`]. A plan that breaks a rule is shrunk ([`shrink`]) and
 //! told as text.
 //!
 //! `KMEND_SEED=7 cargo test --lib simulation` runs one seed and tells all of it, `KMEND_SEEDS=5000`
@@ -13,11 +13,14 @@ mod bad;
 mod broker;
 mod check;
 mod dice;
+mod evicted;
 mod journal;
+mod leads;
 mod member;
 mod menders;
 mod plan;
 mod reads;
+mod runs;
 mod shrink;
 mod tells;
 mod tests;

@@ -1,8 +1,9 @@
 //! What happens in a run: who takes part, and what goes wrong when. Made from a seed; a plan can be
 //! made smaller and run again.
 
+use super::broker::Deaf;
 use super::dice::Dice;
-use super::member::{Habit, Spec};
+use super::member::{Habit, Reset, Spec};
 use super::{At, MS, SECOND};
 
 pub const PARTITIONS: i32 = 6;
@@ -46,6 +47,14 @@ pub enum Fault {
     Upgrade { member: usize },
     /// Everybody leaves; they are back one after another.
     Exodus { back: At },
+    /// The oldest records go (retention, DeleteRecords), so many percent of them.
+    Evict { partition: i32, percent: i64 },
+    /// The newest records go (an unclean election).
+    Truncate { partition: i32, records: i64 },
+    /// Another node leads all partitions; its logs end some records before.
+    Lead { behind: i64 },
+    /// ListOffsets is not answered as it should be.
+    Deaf { deaf: Deaf, time: At },
 }
 
 /// When a kmend is in the middle of something.
@@ -70,6 +79,8 @@ pub struct Plan {
     pub end: At,
     /// Every packet takes 1 ms, whole.
     pub calm: bool,
+    /// Logs lose what they hold.
+    pub evicts: bool,
 }
 
 impl Plan {
@@ -98,7 +109,27 @@ impl Plan {
         };
         let members = (0..count).map(member).collect();
         let faults = upgrades(count, 3 * SECOND, &mut dice);
-        Plan { seed, kmends: 1, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false }
+        Plan { seed, kmends: 1, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false, evicts: false }
+    }
+
+    /// Logs lose what they hold, at the beginning and sometimes at the end.
+    pub fn evicting(seed: u64) -> Plan {
+        let mut dice = Dice::new(seed, 1);
+        let turn = dice.pick(&[Turn::Eager, Turn::Cooperative, Turn::Switches]);
+        let faults = dice.range(0, 10);
+        let mut plan = Plan::of(seed, turn, faults, dice);
+        let mut dice = Dice::new(seed, 7);
+        plan.evicts = true;
+        for spec in plan.members.iter_mut().flatten() {
+            spec.reset = Some(dice.pick(&[Reset::Earliest, Reset::Latest, Reset::None]));
+            if spec.habit == Habit::OnlyCommits {
+                spec.habit = Habit::Usual;
+            }
+        }
+        let count = dice.range(2, 12);
+        plan.faults.extend((0..count).map(|_| (dice.range(0, plan.faults_end), loss(&mut dice))));
+        plan.faults.sort_by_key(|(at, _)| *at);
+        plan
     }
 
     fn of(seed: u64, turn: Turn, faults: u64, mut dice: Dice) -> Plan {
@@ -113,7 +144,7 @@ impl Plan {
             faults.extend(upgrades(count, dice.range(3 * SECOND, faults_end / 2 + SECOND), &mut dice));
         }
         faults.sort_by_key(|(at, _)| *at);
-        Plan { seed, kmends, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false }
+        Plan { seed, kmends, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false, evicts: false }
     }
 
     pub fn tell(&self) -> String {
@@ -150,6 +181,19 @@ fn upgrades(count: usize, mut at: At, dice: &mut Dice) -> Vec<(At, Fault)> {
         (at, Fault::Upgrade { member })
     };
     (0..count).map(each).collect()
+}
+
+fn loss(dice: &mut Dice) -> Fault {
+    let partition = dice.range(0, PARTITIONS as u64) as i32;
+    match dice.range(0, 11) {
+        0..7 => Fault::Evict { partition, percent: dice.pick(&[20, 50, 80, 100]) },
+        7..9 => Fault::Truncate { partition, records: dice.range(1, 60) as i64 },
+        9 => {
+            let how = [Deaf::Late(1500 * MS), Deaf::Late(200 * MS), Deaf::Error(5), Deaf::Error(78), Deaf::Never];
+            Fault::Deaf { deaf: dice.pick(&how), time: dice.range(500, 4000) * MS }
+        }
+        _ => Fault::Lead { behind: dice.pick(&[0, 0, 10]) },
+    }
 }
 
 fn fault(count: usize, kmends: usize, dice: &mut Dice) -> Fault {

@@ -1,9 +1,9 @@
-//! Fetch and ListOffsets as members and broker write and read them. Records are bytes of no meaning:
-//! nobody looks into them here but for how many they are.
+//! Fetch and ListOffsets as members and broker write and read them. A record is eight bytes that say
+//! which one it is: kmend never looks into them.
 
-use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse};
 use uuid::Uuid;
@@ -15,7 +15,42 @@ const BY_ID: i16 = 13;
 /// Fetch sessions (KIP-227).
 pub const SESSIONS: i16 = 7;
 
-const RECORD: &[u8] = b"a record";
+/// How a record begins.
+const MARK: [u8; 2] = [0xAB, 0xCD];
+const RECORD: usize = 8;
+
+/// A record as a member sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    pub partition: i32,
+    pub offset: i64,
+    /// How often the log had lost its end when it was written.
+    pub epoch: u8,
+}
+
+impl Record {
+    fn write(self) -> [u8; RECORD] {
+        let offset = u32::try_from(self.offset).expect("a short run").to_be_bytes();
+        let partition = u8::try_from(self.partition).expect("few partitions");
+        let [a, b] = MARK;
+        [a, b, self.epoch, partition, offset[0], offset[1], offset[2], offset[3]]
+    }
+
+    /// `None`: these bytes are no record.
+    fn read(bytes: &[u8]) -> Option<Record> {
+        let [a, b, epoch, partition, offset @ ..] = *bytes.first_chunk::<RECORD>()?;
+        let offset = i64::from(u32::from_be_bytes(offset));
+        ([a, b] == MARK && bytes.len() == RECORD).then_some(Record { partition: i32::from(partition), offset, epoch })
+    }
+}
+
+/// What a member is answered for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Got {
+    pub partition: i32,
+    pub error: i16,
+    pub records: Vec<Option<Record>>,
+}
 
 /// What a client asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,13 +61,20 @@ pub struct Asks {
     pub forgets: Vec<i32>,
 }
 
-/// What a partition is answered: records from an offset to before another, and where the log ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a partition is answered: an error, or records and where the log begins and ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     pub partition: i32,
-    pub from: i64,
-    pub to: i64,
+    pub error: i16,
+    pub records: Vec<Record>,
+    pub start: i64,
     pub end: i64,
+}
+
+impl Part {
+    pub fn error(partition: i32, error: i16) -> Part {
+        Part { partition, error, records: Vec::new(), start: -1, end: -1 }
+    }
 }
 
 pub fn ask(version: i16, asks: &Asks) -> Vec<u8> {
@@ -81,10 +123,11 @@ pub fn answer(version: i16, error: i16, session: i32, parts: &[Part]) -> Vec<u8>
     let partitions = parts.iter().map(|p| {
         PartitionData::default()
             .with_partition_index(p.partition)
+            .with_error_code(p.error)
             .with_high_watermark(p.end)
             .with_last_stable_offset(p.end)
-            .with_log_start_offset(0)
-            .with_records(Some(Bytes::from(RECORD.repeat((p.to - p.from).max(0) as usize))))
+            .with_log_start_offset(p.start)
+            .with_records(Some(p.records.iter().flat_map(|r| r.write()).collect()))
     });
     let answered = FetchableTopicResponse::default().with_partitions(partitions.collect());
     let answered = match version {
@@ -97,12 +140,33 @@ pub fn answer(version: i16, error: i16, session: i32, parts: &[Part]) -> Vec<u8>
     encode(&message, version)
 }
 
-/// Error and session of the whole; partition and number of records each.
-pub fn answered(frame: &[u8], body: usize, version: i16) -> (i16, i32, Vec<(i32, i64)>) {
+/// Error and session of the whole; what each partition is answered.
+pub fn answered(frame: &[u8], body: usize, version: i16) -> (i16, i32, Vec<Got>) {
     let message: FetchResponse = decode(frame, body, version);
-    let parts = message.responses.iter().flat_map(|t| &t.partitions);
-    let count = |p: &PartitionData| (p.records.as_ref().map_or(0, Bytes::len) / RECORD.len()) as i64;
-    (message.error_code, message.session_id, parts.map(|p| (p.partition_index, count(p))).collect())
+    let got = |p: &PartitionData| {
+        let records = p.records.as_ref().map_or(&[][..], |r| r);
+        let records = records.chunks(RECORD).map(Record::read).collect();
+        Got { partition: p.partition_index, error: p.error_code, records }
+    };
+    let parts = message.responses.iter().flat_map(|t| &t.partitions).map(got).collect();
+    (message.error_code, message.session_id, parts)
+}
+
+/// A member looks up where logs begin or end.
+pub fn ask_ends(version: i16, wants: &[(i32, i64)]) -> Vec<u8> {
+    let partitions = wants.iter().map(|(partition, timestamp)| {
+        ListOffsetsPartition::default().with_partition_index(*partition).with_timestamp(*timestamp)
+    });
+    let topics = ListOffsetsTopic::default().with_name(topic()).with_partitions(partitions.collect());
+    let message = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topics]);
+    encode(&message, version)
+}
+
+/// Partition, error and offset.
+pub fn ends_told(frame: &[u8], body: usize, version: i16) -> Vec<(i32, i16, i64)> {
+    let message: ListOffsetsResponse = decode(frame, body, version);
+    let all = message.topics.iter().flat_map(|t| &t.partitions);
+    all.map(|p| (p.partition_index, p.error_code, p.offset)).collect()
 }
 
 /// Partition and timestamp: -1 for the end, -2 for the start.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::bad::{How, bad};
 use super::check::Coverage;
+use super::leads::{Leading, leads};
 use super::menders::{self, Make};
 use super::plan::Plan;
 use super::shrink::shrink;
@@ -12,8 +13,10 @@ use super::world::{Demand, run};
 
 /// Seeds that `cargo test` runs.
 const SEEDS: u64 = 250;
+/// The same, where logs lose what they hold.
+const LOST: u64 = 80;
 
-fn set(name: &str) -> Option<u64> {
+pub fn set(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|v| v.parse().expect("a number"))
 }
 
@@ -27,7 +30,7 @@ fn seeds(usual: u64) -> Vec<u64> {
 }
 
 /// Tells what went wrong, from its smallest plan on.
-fn told(plan: &Plan, make: Make<'_>, demand: Demand) -> Option<String> {
+pub fn told(plan: &Plan, make: Make<'_>, demand: Demand) -> Option<String> {
     let violation = run(plan, make, demand, false).violation?;
     let (plan, outcome) = shrink(plan, violation.rule, make, demand);
     let again = outcome.violation.unwrap_or(violation);
@@ -115,6 +118,31 @@ const WATCHED: &[&str] = &[
     "switches to cooperative",
 ];
 
+/// Where logs lose what they hold.
+const EVICTED: &[&str] = &[
+    "Fetch above the log end",
+    "Fetch below the log start",
+    "ListOffsets of members",
+    "evictions",
+    "fetch sessions that were gone",
+    "incremental Fetch requests",
+    "leaders that move",
+    "logs that lost their end",
+    "members that died of their position",
+    "members that hear that they are above the end",
+    "resets forwards",
+];
+
+/// The same, where offset_reset mends.
+const RESET: &[&str] = &[
+    "ListOffsets that are answered late",
+    "ListOffsets that are never answered",
+    "ListOffsets that are refused",
+    "gaps in what was handled",
+    "gaps that were crossed",
+    "starts behind what is gone",
+];
+
 fn occurred(coverage: &Coverage, situations: &[&str]) {
     // A single seed, or a few, are asked for by hand.
     if set("KMEND_SEED").is_none() && set("KMEND_SEEDS").is_none_or(|n| n >= SEEDS) {
@@ -130,7 +158,7 @@ fn without_menders_nothing_changes_and_nothing_is_lost() {
 
 #[test]
 fn menders_that_observe_change_nothing() {
-    hold(40, &menders::observing, Demand::Transparent);
+    hold(20, &menders::observing, Demand::Transparent);
 }
 
 #[test]
@@ -153,7 +181,7 @@ fn a_seed_is_reproduced_exactly() {
     let makes: [(&str, Make<'_>); 3] =
         [("none", &menders::none), ("buffering", &menders::buffering), ("behind", &menders::behind)];
     for (name, make) in makes {
-        for seed in 0..12 {
+        for seed in 0..8 {
             let plan = Plan::new(seed);
             let prints: BTreeSet<u64> = (0..2).map(|_| run(&plan, make, Demand::Usual, false).print).collect();
             assert_eq!(prints.len(), 1, "{name}, seed {seed}");
@@ -214,7 +242,7 @@ fn what_is_left_unread_is_seen_and_can_be_mended() {
         assert!(not_caught(Plan::switching, &menders::watching, Demand::AllRead, &["W5"]).is_empty());
     }
     let coverage = hold_in(Plan::switching, 60, &tells(Telling::Well), Demand::AllRead);
-    hold(30, &tells(Telling::Well), Demand::AllRead);
+    hold(10, &tells(Telling::Well), Demand::AllRead);
     occurred(&coverage, &["members told to rejoin", "partitions that dangled and are read"]);
 }
 
@@ -239,13 +267,56 @@ fn watched_groups_keep_every_rule() {
 fn watched_groups_with_buffered_commits_keep_every_rule() {
     occurred_where_watched(&hold_in(Plan::switching, SEEDS / 2, &menders::all, watched()));
     // Where everything goes wrong.
-    hold(SEEDS / 5, &menders::all, watched());
+    hold(SEEDS / 12, &menders::all, watched());
 }
 
 #[test]
 fn watched_groups_with_commits_written_behind_keep_every_rule() {
     occurred_where_watched(&hold_in(Plan::switching, SEEDS / 2, &menders::all_behind, watched()));
-    hold(SEEDS / 5, &menders::all_behind, watched());
+    hold(SEEDS / 12, &menders::all_behind, watched());
+}
+
+#[test]
+fn evicted_offsets_without_menders_are_the_clients_own_affair() {
+    let coverage = hold_in(Plan::evicting, LOST, &menders::none, Demand::Transparent);
+    occurred(&coverage, EVICTED);
+    occurred(&coverage, &["members that hear of an eviction", "resets backwards"]);
+}
+
+#[test]
+fn evicted_offsets_keep_every_rule() {
+    let coverage = hold_in(Plan::evicting, LOST, &menders::resetting, Demand::Mended);
+    occurred(&coverage, EVICTED);
+    occurred(&coverage, RESET);
+    let coverage = hold_in(Plan::evicting, LOST, &menders::steering, Demand::Steered);
+    occurred(&coverage, RESET);
+    occurred(&coverage, &["resets that were steered"]);
+}
+
+/// Groups of which nothing is left out: evicted offsets, refused commits, partitions that dangle.
+#[test]
+fn menders_together_keep_every_rule() {
+    let coverage = hold_in(Plan::evicting, LOST, &menders::every, Demand::All);
+    occurred(&coverage, RESET);
+    occurred(&coverage, &["replays accepted"]);
+    hold_in(Plan::evicting, LOST / 4, &menders::every_behind, Demand::All);
+}
+
+#[test]
+fn menders_that_reset_wrongly_are_caught() {
+    assert!(not_caught(Plan::evicting, &menders::none, Demand::Mended, &["E2"]).is_empty());
+    let all = [
+        (Leading::Past, "E1"),
+        (Leading::Lifts, "I2"),
+        (Leading::Silences, "E3"),
+        (Leading::Silences, "E4"),
+        (Leading::Steers, "E5"),
+        (Leading::Invents, "E6"),
+    ];
+    for (leading, rule) in all {
+        let missing = not_caught(Plan::evicting, &leads(leading), Demand::Usual, &[rule]);
+        assert!(missing.is_empty(), "{leading:?} is not caught by {missing:?}");
+    }
 }
 
 #[test]

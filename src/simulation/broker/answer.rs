@@ -29,7 +29,7 @@ pub fn encode_body(to: ReplyTo, body: &[u8]) -> Vec<u8> {
     response(to.api, to.version, to.correlation, body)
 }
 
-pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32) -> Vec<u8> {
+pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32, leader: i32) -> Vec<u8> {
     let version = to.version;
     match reply {
         Reply::Versions => {
@@ -38,7 +38,7 @@ pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32) -> Vec<u8> {
             });
             encode(&ApiVersionsResponse::default().with_api_keys(keys.collect()), version)
         }
-        Reply::Metadata => metadata(version, partitions),
+        Reply::Metadata => metadata(version, partitions, leader),
         Reply::Join { error, generation, leader, member, protocol, members } => {
             let members = members.iter().map(|(id, instance, metadata)| {
                 JoinGroupResponseMember::default()
@@ -87,11 +87,11 @@ pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32) -> Vec<u8> {
     }
 }
 
-pub fn encode_all(to: ReplyTo, reply: &Reply, partitions: i32) -> Vec<u8> {
-    encode_body(to, &encode_reply(to, reply, partitions))
+pub fn encode_all(to: ReplyTo, reply: &Reply, partitions: i32, leader: i32) -> Vec<u8> {
+    encode_body(to, &encode_reply(to, reply, partitions, leader))
 }
 
-fn metadata(version: i16, partitions: i32) -> Vec<u8> {
+fn metadata(version: i16, partitions: i32, leader: i32) -> Vec<u8> {
     let brokers = (0..NODES).map(|node| {
         MetadataResponseBroker::default()
             .with_node_id(BrokerId(node))
@@ -99,7 +99,7 @@ fn metadata(version: i16, partitions: i32) -> Vec<u8> {
             .with_port(i32::from(PORT) + node)
     });
     let partitions = (0..partitions)
-        .map(|p| MetadataResponsePartition::default().with_partition_index(p).with_leader_id(BrokerId(super::LEADER)));
+        .map(|p| MetadataResponsePartition::default().with_partition_index(p).with_leader_id(BrokerId(leader)));
     let mut topic =
         MetadataResponseTopic::default().with_name(Some(wire::topic())).with_partitions(partitions.collect());
     if version >= 10 {

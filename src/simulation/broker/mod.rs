@@ -22,7 +22,7 @@ use crate::wire::api::ApiKey;
 use crate::wire::head;
 
 pub use group::{Group, State};
-pub use logs::{FETCH_SESSION_ID_NOT_FOUND, LEADER, Logs};
+pub use logs::{Deaf, FETCH_SESSION_ID_NOT_FOUND, Logs, NOT_LEADER, OFFSET_OUT_OF_RANGE};
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,23 @@ pub enum News {
         forgotten: usize,
     },
     SessionGone,
+    /// A Fetch from where the log is not.
+    OutOfRange {
+        to: ReplyTo,
+        partition: i32,
+        at: i64,
+    },
+    /// A ListOffsets: partition and timestamp; partition, error and offset.
+    Listed {
+        to: ReplyTo,
+        asked: Vec<(i32, i64)>,
+        ends: Vec<(i32, i16, i64)>,
+    },
+    /// A ListOffsets that is not answered as it should be.
+    Deaf {
+        to: ReplyTo,
+        deaf: Deaf,
+    },
     /// The group goes from one protocol to another.
     Switched {
         cooperative: bool,
@@ -213,7 +230,7 @@ impl Broker {
             }
             ApiKey::FETCH => {
                 let request: FetchRequest = decode(frame, body, version);
-                self.read(now, to, &request);
+                self.read(now, node, to, &request);
             }
             ApiKey::LIST_OFFSETS => {
                 let request: ListOffsetsRequest = decode(frame, body, version);
@@ -247,7 +264,7 @@ impl Broker {
     }
 
     pub fn encode(&self, to: ReplyTo, reply: &Reply) -> Vec<u8> {
-        answer::encode_all(to, reply, self.partitions)
+        answer::encode_all(to, reply, self.partitions, self.logs.leader)
     }
 
     pub fn is_readable(api: ApiKey, version: i16) -> bool {

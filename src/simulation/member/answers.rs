@@ -57,7 +57,8 @@ impl Member {
                     self.fetched(error, &offsets, acts);
                 }
             }
-            Asked::Read { wanted } => self.has_been_read(wanted, version, frame, body),
+            Asked::Read { wanted } => self.has_been_read(wanted, version, frame, body, acts),
+            Asked::Ends(asked) => self.has_looked_up(asked, version, frame, body, acts),
             Asked::Beat(generation) => {
                 let error = decode::<HeartbeatResponse>(frame, body, version).error_code;
                 let is_mine = *generation == self.who.generation;
@@ -145,6 +146,9 @@ impl Member {
         for (partition, offset, _) in offsets {
             if self.assigned.contains(partition) && !self.positions.contains_key(partition) {
                 let at = (*offset).max(0);
+                if *offset < 0 {
+                    self.goes_by_reset(*partition);
+                }
                 self.positions.insert(*partition, at);
                 self.acked.insert(*partition, at);
                 self.seek(*partition, at);

@@ -9,13 +9,14 @@ mod spec;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dice::Dice;
+use super::reads::Got;
 use super::wire::{self, Identity};
 use super::{At, MS};
 use crate::wire::api::ApiKey;
 
-pub use reading::READS;
 use reading::Reading;
-pub use spec::{Habit, Protocols, Spec};
+pub use reading::{OUT_OF_RANGE, READS};
+pub use spec::{Habit, Protocols, Reset, Spec};
 
 /// What it wants done.
 #[derive(Debug)]
@@ -53,6 +54,23 @@ pub enum Act {
     /// What it takes for its own and does not read.
     Dangles(BTreeSet<i32>),
     Paused,
+    /// It is answered from a position of its own: an error, or records.
+    Got {
+        at: i64,
+        got: Got,
+    },
+    /// The records before were handled, and it goes on behind a gap.
+    Skipped {
+        partition: i32,
+        from: i64,
+        to: i64,
+    },
+    /// It goes, of itself, where ListOffsets told it to.
+    Reset {
+        partition: i32,
+        from: i64,
+        to: i64,
+    },
     Died(&'static str),
     Said(String),
 }
@@ -78,9 +96,16 @@ pub enum Asked {
     Join(u32),
     Sync(u32),
     Fetch(u32),
-    Read { wanted: BTreeMap<i32, i64> },
+    Read {
+        wanted: BTreeMap<i32, i64>,
+    },
+    /// Partition and timestamp.
+    Ends(Vec<(i32, i64)>),
     Beat(i32),
-    Commit { who: Identity, offsets: Vec<(i32, i64)> },
+    Commit {
+        who: Identity,
+        offsets: Vec<(i32, i64)>,
+    },
     Leave,
 }
 
@@ -320,13 +345,24 @@ impl Member {
         if !self.is_at_work() || self.stuck || now >= self.spec.works_until {
             return;
         }
-        let most: Vec<_> = self.positions.keys().map(|p| self.has_read(*p)).collect();
-        for ((partition, position), most) in self.positions.iter_mut().zip(most) {
-            let to = most.min(*position + self.dice.range(0, 3) as i64);
-            if to > *position {
-                acts.push(Act::Processed { partition: *partition, from: *position, to });
-                *position = to;
-            }
+        for partition in self.positions.keys().copied().collect::<Vec<_>>() {
+            let records = self.dice.range(0, 3) as i64;
+            self.handle(partition, records, acts);
+        }
+    }
+
+    /// So many records of a partition, if it has read them.
+    fn handle(&mut self, partition: i32, records: i64, acts: &mut Acts) {
+        let most = self.has_read(partition);
+        let Some(position) = self.positions.get_mut(&partition) else { return };
+        if let Some((from, to)) = self.reading.gap(partition, *position) {
+            acts.push(Act::Skipped { partition, from, to });
+            *position = to;
+        }
+        let to = self.reading.before_gap(partition).unwrap_or(i64::MAX).min(most).min(*position + records);
+        if to > *position {
+            acts.push(Act::Processed { partition, from: *position, to });
+            *position = to;
         }
     }
 
@@ -382,11 +418,8 @@ impl Member {
     /// The app is about to be stopped, with one more record handled and not committed.
     pub fn take_in_hand(&mut self, now: At, acts: &mut Acts) {
         if self.phase == Phase::Running && now < self.spec.works_until {
-            let most: Vec<_> = self.positions.keys().map(|p| self.has_read(*p)).collect();
-            for ((partition, position), _) in self.positions.iter_mut().zip(most).filter(|((_, at), most)| **at < *most)
-            {
-                acts.push(Act::Processed { partition: *partition, from: *position, to: *position + 1 });
-                *position += 1;
+            for partition in self.positions.keys().copied().collect::<Vec<_>>() {
+                self.handle(partition, 1, acts);
             }
             self.hand = Some((self.owns_as.clone(), self.dirty()));
         }

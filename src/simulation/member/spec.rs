@@ -41,6 +41,25 @@ pub enum Habit {
     OnlyCommits,
 }
 
+/// `auto.offset.reset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    Earliest,
+    Latest,
+    None,
+}
+
+impl Reset {
+    /// What ListOffsets is asked for.
+    pub fn timestamp(self) -> Option<i64> {
+        match self {
+            Reset::Earliest => Some(-2),
+            Reset::Latest => Some(-1),
+            Reset::None => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Spec {
     /// The kmend that it goes through.
@@ -54,6 +73,8 @@ pub struct Spec {
     pub protocols: Protocols,
     /// In its next life.
     pub next_protocols: Protocols,
+    /// `None`: logs keep all that they have, and it begins at 0 where nothing is committed.
+    pub reset: Option<Reset>,
     /// It gives up everything in every round, whatever the group's protocol (Java with both assignors).
     pub stays_eager: bool,
     /// What it held before the group turned cooperative, and is assigned again, it never reads
@@ -106,6 +127,7 @@ impl Spec {
             split: faulty || dice.one_in(3),
             protocols,
             next_protocols: protocols,
+            reset: None,
             stays_eager: turn == Turn::Switches && !faulty && dice.one_in(3),
             faulty,
             habit,
@@ -140,6 +162,7 @@ impl Spec {
             (self.instance.is_some(), "static"),
         ];
         let said = said.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
-        format!("{said}, {:?}, Fetch {} each {}", self.habit, self.read_version, ms(self.read_every))
+        let reset = self.reset.map_or(String::new(), |r| format!(", reset {r:?}"));
+        format!("{said}, {:?}, Fetch {} each {}{reset}", self.habit, self.read_version, ms(self.read_every))
     }
 }

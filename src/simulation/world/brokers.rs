@@ -2,7 +2,9 @@
 
 use super::links::{Hop, Packet, frames};
 use super::{Event, World};
-use crate::simulation::broker::{News, Reply, State};
+use crate::simulation::broker::{Deaf, News, Reply, State};
+use crate::simulation::evicted::Listed;
+use crate::wire::api::ApiKey;
 use crate::wire::head;
 
 impl World<'_> {
@@ -47,6 +49,18 @@ impl World<'_> {
             let at = link.stalled;
             return self.schedule(at, Event::Serve(conn));
         }
+        let (until, deaf) = self.broker.logs.deaf;
+        let lists = |f: &Vec<u8>| head::request(f, f.len()).is_ok_and(|h| h.api == ApiKey::LIST_OFFSETS);
+        if let Some(Deaf::Late(by)) = deaf.filter(|_| self.now < until)
+            && link.inbox.front().is_some_and(lists)
+            && !std::mem::replace(&mut link.waits_for_leader, true)
+        {
+            link.stalled = self.now + by;
+            self.truth.count("ListOffsets that are answered late");
+            self.truth.evicted.excuse(self.now + by, conn);
+            return self.schedule(self.now + by, Event::Serve(conn));
+        }
+        link.waits_for_leader = false;
         let Some(frame) = link.inbox.pop_front() else {
             link.busy = false;
             return;
@@ -110,6 +124,13 @@ impl World<'_> {
             }
             News::Reads { to, wants, is_full, forgotten } => self.broker_reads(to, &wants, is_full, forgotten),
             News::SessionGone => self.truth.count("fetch sessions that were gone"),
+            News::OutOfRange { to, partition, at } => {
+                let start = self.broker.logs.start(partition);
+                self.truth.count(if at < start { "Fetch below the log start" } else { "Fetch above the log end" });
+                self.truth.evicted.out_of_range(to.conn, partition, start);
+            }
+            News::Listed { to, asked, ends } => self.broker_lists(to, Listed { asked: &asked, ends: &ends }),
+            News::Deaf { to, deaf } => self.leader_fails(to.conn, deaf),
             News::Switched { cooperative } => {
                 self.truth.count(if cooperative { "switches to cooperative" } else { "switches back to eager" });
                 self.say(|| format!("the group's protocol changes, cooperative: {cooperative}"));

@@ -40,6 +40,7 @@ impl World<'_> {
                 if let Some(link) = conn.and_then(|c| self.links.get_mut(&c)) {
                     link.stalled = now + time;
                     self.truth.count("stalls");
+                    self.truth.evicted.excuse(now + time, conn.unwrap_or_default());
                 }
             }
             Fault::Crash { kmend, down } => self.crash_for(kmend, down),
@@ -71,6 +72,25 @@ impl World<'_> {
                 let life = self.people[member].as_ref().map_or(0, |p| p.life);
                 self.later(300 * MS, Event::Start { member, life });
             }
+            Fault::Evict { partition, percent } => {
+                let start = self.broker.logs.evict(now, partition, percent);
+                self.truth.count("evictions");
+                self.truth.evicted.evicted(now, partition);
+                self.say(|| format!("partition {partition} begins at {start}"));
+            }
+            Fault::Truncate { partition, records } => {
+                let end = self.broker.logs.truncate(now, partition, records);
+                self.truth.count("logs that lost their end");
+                self.say(|| format!("partition {partition} ends at {end}"));
+            }
+            Fault::Lead { behind } => {
+                self.broker.logs.relocate();
+                self.truth.count("leaders that move");
+                for partition in (0..PARTITIONS).filter(|_| behind > 0) {
+                    self.broker.logs.truncate(now, partition, behind);
+                }
+            }
+            Fault::Deaf { deaf, time } => self.broker.logs.deaf = (now + time, Some(deaf)),
             Fault::Exodus { back } => {
                 for member in 0..self.people.len() {
                     self.leave(member, Some(back + member as At * 100 * MS));
@@ -161,6 +181,7 @@ impl World<'_> {
             self.processes[kmend].journal.break_until(0);
             self.processes[kmend].doom = None;
         }
+        self.broker.logs.deaf = (0, None);
         for link in self.links.values_mut() {
             link.stalled = link.stalled.min(self.now);
         }

@@ -59,6 +59,8 @@ pub struct Link {
     /// The broker works on a request.
     pub busy: bool,
     pub stalled: At,
+    /// The request at its front waits for a leader that is slow to tell.
+    pub waits_for_leader: bool,
     /// When the last packet of each hop arrives; what comes after a cut is lost.
     last: [At; 4],
     cut: [Option<At>; 4],
@@ -87,6 +89,7 @@ impl Link {
             inbox: VecDeque::new(),
             busy: false,
             stalled: 0,
+            waits_for_leader: false,
             last: [0; 4],
             cut: [None; 4],
             dice,

@@ -3,10 +3,9 @@
 use super::links::{Hop, Link, Packet, Waiting, frames};
 use super::{Event, World};
 use crate::session::tests::kit::Cuts;
-use crate::simulation::broker::LEADER;
 use crate::simulation::check::Life;
 use crate::simulation::dice::Dice;
-use crate::simulation::member::{Act, Acts, Asked, Habit, Member, Phase, READS, What};
+use crate::simulation::member::{Act, Acts, Asked, Habit, Member, OUT_OF_RANGE, Phase, READS, What};
 use crate::simulation::plan::ms;
 use crate::simulation::{At, SECOND};
 use crate::wire::codec::local;
@@ -105,6 +104,9 @@ impl World<'_> {
             self.broken("I5", what);
         }
         let body = head::response_body(frame, frame.len(), waiting.api, waiting.version).expect("a body");
+        if matches!(waiting.asked, Asked::Ends(_)) {
+            self.member_is_told(member, conn, got, frame, (body, waiting.version));
+        }
         let Some(person) = self.people[member].as_mut() else { return };
         let mut acts = Acts::new();
         let (version, asked) = (waiting.version, &waiting.asked);
@@ -119,6 +121,11 @@ impl World<'_> {
         self.say(|| {
             let name = waiting.api.name().unwrap_or("?");
             format!("member {member} reads #{got} {name} on {conn}; {was:?} -> {phase:?}")
+        });
+        acts.retain(|act| {
+            let Act::Got { at, got } = act else { return true };
+            self.member_got(conn, member, *at, got);
+            false
         });
         self.act_since(member, acts, waiting.at);
     }
@@ -143,7 +150,8 @@ impl World<'_> {
                 Act::Processed { partition, from, to } => self.truth.processed(partition, from, to),
                 Act::Started { partition, at } => {
                     self.say(|| format!("member {member} starts on partition {partition} at {at}"));
-                    self.truth.started(self.now, asked, who, partition, at);
+                    let log_start = self.broker.logs.start(partition);
+                    self.truth.started(self.now, asked, who, partition, at, log_start);
                 }
                 Act::Acked { partition, offset } => {
                     self.say(|| format!("member {member} is acknowledged {partition}:{offset}"));
@@ -153,6 +161,13 @@ impl World<'_> {
                     self.truth.count("rewinds");
                     self.say(|| format!("member {member} goes back to {to} on partition {partition}"));
                     self.truth.rewound(self.now, who, partition, to);
+                }
+                // It stands before the others, and is gone.
+                Act::Got { .. } => {}
+                Act::Skipped { partition, from, to } => self.truth.skipped(partition, from, to),
+                Act::Reset { partition, from, to } => {
+                    self.say(|| format!("member {member} resets partition {partition} from {from} to {to}"));
+                    self.truth.went(self.now, who, partition, from, to);
                 }
                 Act::Dangles(partitions) => {
                     partitions.iter().for_each(|_| self.truth.count("partitions that dangle"));
@@ -166,6 +181,9 @@ impl World<'_> {
                 Act::Died(why) => {
                     self.say(|| format!("member {member} dies: {why}"));
                     self.truth.count("apps that died");
+                    if why == OUT_OF_RANGE {
+                        self.is_looked_at(member);
+                    }
                     self.come_back(member);
                 }
                 Act::Said(what) => self.say(|| format!("member {member} {what}")),
@@ -201,7 +219,7 @@ impl World<'_> {
         let kmend = self.people[member].as_ref().map_or(0, |p| p.member.spec.kmend);
         let conn = self.next_conn;
         let reads = slot == READS;
-        let node = if reads { LEADER } else { self.broker.coordinator };
+        let node = if reads { self.broker.logs.leader } else { self.broker.coordinator };
         let mut dice = Dice::new(self.plan.seed, 1_000_000 + conn);
         let cuts = match dice.one_in(4) && !self.plan.calm {
             true => Cuts::random(dice.next()),

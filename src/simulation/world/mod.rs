@@ -4,6 +4,7 @@ mod brokers;
 mod faults;
 mod kmends;
 mod links;
+mod lost;
 mod members;
 mod watched;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::broker::Broker;
 use super::check::{Coverage, Truth, Violation};
 use super::dice::Dice;
+use super::evicted::{self, Wanted};
 use super::member::{Member, What};
 use super::menders::Make;
 use super::plan::{PARTITIONS, Plan, ms};
@@ -113,7 +115,22 @@ pub enum Demand {
     Transparent,
     /// In the end everything is read (rule W5).
     AllRead,
+    /// Nobody hears of an eviction (rule E2).
+    Mended,
+    /// The same, and who stands above the log end is led to the earliest.
+    Steered,
+    /// Both W5 and E2.
+    All,
 }
+
+impl Demand {
+    fn wanted(self) -> Wanted {
+        let mends = matches!(self, Demand::Mended | Demand::Steered | Demand::All);
+        Wanted { mends, steers: (self == Demand::Steered).then_some(EARLIEST) }
+    }
+}
+
+const EARLIEST: i64 = -2;
 
 /// A run is over by then, or it runs in circles.
 const MOST_STEPS: u64 = 2_000_000;
@@ -178,6 +195,7 @@ fn sum(bytes: &[u8]) -> u64 {
 
 impl World<'_> {
     fn begin(&mut self) {
+        self.broker.logs.evicts = self.plan.evicts;
         for kmend in 0..self.plan.kmends {
             self.processes.push(Process::new(kmend, self.plan.seed));
             self.start_kmend(kmend);
@@ -285,14 +303,32 @@ impl World<'_> {
         }
     }
 
+    /// A member that reads, at a position that is out of range.
+    fn left_where_nothing_is(&mut self) -> Option<String> {
+        let (now, logs) = (self.now, &self.broker.logs);
+        let running = self.people.iter_mut().enumerate().filter_map(|(n, p)| Some((n, &mut p.as_mut()?.member)));
+        let mut running = running.filter(|(_, m)| m.phase == super::member::Phase::Running);
+        running.find_map(|(number, member)| {
+            let left = |(p, at): (i32, i64)| evicted::is_left(logs, now, p, at);
+            let found = member.stands().into_iter().find_map(left);
+            found.map(|what| format!("member {number} {what}"))
+        })
+    }
+
     fn at_the_end(&mut self) {
         let now = self.now;
         let committed = self.broker.group.offsets.clone();
         self.truth.at_the_end(now, &committed);
         if let Some(what) = self.left_unread()
-            && self.demand == Demand::AllRead
+            && matches!(self.demand, Demand::AllRead | Demand::All)
         {
             self.broken("W5", what);
+        }
+        // Who only commits goes beyond the log end in plans in which logs keep what they have.
+        if self.plan.evicts
+            && let Some(what) = self.left_where_nothing_is()
+        {
+            self.broken("E4", what);
         }
         let state = self.broker.group.state;
         let mut wrong = Vec::new();
