@@ -20,7 +20,7 @@ FOREIGN = {
     "--dry-run", "--execute", "--describe", "--reset-offsets", "--to-offset", "--alter", "--partitions",  # Kafka's tools
     "--locked", "--all-targets", "--lib", "--nocapture", "--release",  # cargo
     "--ulimit", "--platform", "--build-arg", "--cap-add",  # docker
-    "--keep", "--seeds", "--list", "--write", "--print", "--path", "--json",  # scripts here
+    "--keep", "--seeds", "--list", "--write", "--print", "--path", "--json", "--unit", "--jobs", "--nice",  # scripts here
 }
 
 

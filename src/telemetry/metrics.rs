@@ -45,7 +45,8 @@ pub fn registry() -> Registry {
 /// The same with `kmend_tasks`, of this runtime.
 pub fn registry_of(runtime: &Handle) -> Registry {
     let registry = registry();
-    let gauge = sound(IntGauge::with_opts(opts("tasks", "Tasks that serve clients and brokers.")));
+    // In a registry of its own: it is asked through the collector.
+    let gauge = Single::gauge(&Registry::new(), "tasks", "Tasks that serve clients and brokers.");
     register(&registry, Tasks { runtime: runtime.metrics(), gauge });
     registry
 }

@@ -19,7 +19,7 @@ fn pair() -> &'static Pair {
     static SHARED: OnceLock<Pair> = OnceLock::new();
     SHARED.get_or_init(|| {
         let port = ports::free();
-        let spec = ClusterSpec { nodes: 2, advertise: Some(port), ..ClusterSpec::default() };
+        let spec = ClusterSpec { nodes: 2, advertise: vec![port], ..ClusterSpec::default() };
         Pair { kafka: Kafka::start(spec), gate: Mutex::new(port) }
     })
 }
