@@ -54,7 +54,7 @@ chaos: ## faults, directly and through kmend at once (an hour; Linux); writes do
 	scripts/bootstrap all
 	$(CARGO) build --locked --release
 	$(CARGO) test --locked --no-run --test chaos
-	KMEND_BIN="$(or $(CARGO_TARGET_DIR),target)/release/kmend" unshare --map-root-user --mount $(CARGO) test --locked --test chaos -- --nocapture
+	KMEND_BIN="$(or $(CARGO_TARGET_DIR),target)/release/kmend" unshare --map-root-user --mount --net $(CARGO) test --locked --test chaos -- --nocapture
 
 soak: ## an hour of steady load with churn every minute, on a quiet machine; writes docs/soak_runs.md
 	scripts/bootstrap kafka java librdkafka franz-go

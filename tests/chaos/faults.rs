@@ -26,6 +26,7 @@ impl Stage {
     /// Ends whatever a round has left broken.
     pub fn heal(&self) {
         self.network.set(Weather::Clear);
+        self.network.lose_nothing();
         let _ = std::fs::remove_file(self.disk.join(FILLER));
         for kmend in &self.kmends {
             kmend.signal(Signal::CONT);
@@ -68,11 +69,13 @@ pub enum Fault {
     Refusing,
     Slow,
     Cuts,
+    Vanished,
+    Lossy,
     Several,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 23] = [
         Fault::None,
         Fault::BrokerPaused,
         Fault::BrokerKilled,
@@ -93,6 +96,8 @@ impl Fault {
         Fault::Refusing,
         Fault::Slow,
         Fault::Cuts,
+        Fault::Vanished,
+        Fault::Lossy,
         Fault::Several,
     ];
 
@@ -118,6 +123,8 @@ impl Fault {
             Fault::Refusing => "network: refused and reset for 4 s, twice",
             Fault::Slow => "network: 80 KB/s, 0.1 s late, for 10 s",
             Fault::Cuts => "network: all connections end in the middle of a frame, six times",
+            Fault::Vanished => "network: every packet is lost for 8 s, twice",
+            Fault::Lossy => "network: one packet in ten is lost for 12 s",
             Fault::Several => "six of these by chance",
         }
     }
@@ -154,7 +161,7 @@ impl Fault {
 
     fn times(self) -> usize {
         match self {
-            Fault::ClusterKilled | Fault::Retention | Fault::DiskFull | Fault::Slow => 1,
+            Fault::ClusterKilled | Fault::Retention | Fault::DiskFull | Fault::Slow | Fault::Lossy => 1,
             Fault::KmendKilled => 3,
             Fault::Churn => 4,
             Fault::Resets | Fault::Cuts => 6,
@@ -264,6 +271,12 @@ impl Fault {
                 network.reset();
                 rest(4_000);
                 network.set(Weather::Clear);
+            }
+            Fault::Vanished | Fault::Lossy => {
+                let (share, ms) = if self == Fault::Vanished { (1.0, 8_000) } else { (0.1, 12_000) };
+                network.lose(share);
+                rest(ms);
+                network.lose_nothing();
             }
             Fault::Resets => {
                 network.reset();

@@ -103,10 +103,7 @@ fn stage(disk: &Path) -> Stage {
     ];
     let extra = extra.map(str::to_owned).to_vec();
     let kafka = Kafka::start(ClusterSpec { nodes: 3, advertise: relays.clone(), extra, ..ClusterSpec::default() });
-    let network = Network::new();
-    for (id, relay) in (1..).zip(&relays) {
-        network.relay(*relay, kafka.port(id));
-    }
+    let network = Network::new(&(1..).zip(&relays).map(|(id, relay)| (*relay, kafka.port(id))).collect::<Vec<_>>());
     let upstream: Vec<String> = relays.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let start = |n: usize| {
         let kmend = Kmend::start_at("127.0.0.1", &upstream, |config| {
@@ -229,7 +226,7 @@ fn observe(stage: &Stage, runs: &[&Run], into: &Mutex<Vec<Committed>>, over: &At
     }
 }
 
-/// A small file system of its own; needs the right to mount (`unshare --map-root-user --mount`, as `make chaos` has it).
+/// A small file system of its own; needs the right to mount (`unshare --map-root-user --mount --net`, as `make chaos` has it).
 fn small_disk(dir: &Path) {
     let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"]).arg(dir).status();
     let has = status.is_ok_and(|s| s.success());
@@ -243,6 +240,7 @@ fn faults_do_no_more_harm_through_kmend() {
     let (rounds, seed) = (set("CHAOS_ROUNDS").unwrap_or(2), set("CHAOS_SEED").unwrap_or(1));
     let disk = tempfile::Builder::new().prefix("kmend-chaos-").tempdir().expect("a temporary folder");
     small_disk(disk.path());
+    network::raise_loopback();
     let stage = stage(disk.path());
     let is_wanted = |f: &Fault| wanted.as_ref().is_none_or(|part| f.name().contains(part.as_str()));
     let mut rows = Vec::new();

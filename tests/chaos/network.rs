@@ -1,8 +1,10 @@
 //! The network before the brokers: a relay for each, whose address the broker tells its clients, so that nobody but the
-//! other brokers and the test itself gets around it. It can stall, delay, break, refuse and cut.
+//! other brokers and the test itself gets around it. It can stall, delay, break, refuse and cut. All of it lies in a network
+//! namespace, where the kernel can be told to lose packets.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -71,18 +73,38 @@ impl Shared {
 }
 
 /// All relays of one cluster; they end with the process.
-pub struct Network(Arc<Shared>);
+pub struct Network {
+    shared: Arc<Shared>,
+    /// Where the relays listen.
+    ports: String,
+}
+
+/// In a network namespace of this process's own there is only a loopback, and it is down at first.
+pub fn raise_loopback() {
+    run("ip", &["link", "set", "lo", "up"]);
+}
+
+fn run(program: &str, args: &[&str]) {
+    let out = Command::new(program).args(args).env("XTABLES_LOCKFILE", "/dev/null").output();
+    let out = out.unwrap_or_else(|e| panic!("{program} (packages iproute2, iptables): {e}"));
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{program} {args:?}, in a namespace as `make chaos` makes one: {error}");
+}
 
 impl Network {
-    pub fn new() -> Network {
+    /// Relays each first port to the second.
+    pub fn new(relays: &[(u16, u16)]) -> Network {
         let state = State { weather: Weather::Clear, open: Vec::new() };
-        Network(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let ports: Vec<String> = relays.iter().map(|(port, _)| port.to_string()).collect();
+        let network = Network { shared, ports: ports.join(",") };
+        relays.iter().for_each(|(port, target)| network.relay(*port, *target));
+        network
     }
 
-    /// Relays one port to another one.
-    pub fn relay(&self, port: u16, target: u16) {
+    fn relay(&self, port: u16, target: u16) {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the relay's port");
-        let shared = self.0.clone();
+        let shared = self.shared.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let refused = shared.lock().weather == Weather::Refusing;
@@ -96,18 +118,34 @@ impl Network {
     }
 
     pub fn set(&self, weather: Weather) {
-        self.0.lock().weather = weather;
-        self.0.changed.notify_all();
+        self.shared.lock().weather = weather;
+        self.shared.changed.notify_all();
+    }
+
+    /// The kernel drops this share of the packets from and to the relays: 1 is all of them, also those that open connections.
+    pub fn lose(&self, share: f64) {
+        let mut rule = vec!["-w", "-I", "INPUT", "-p", "tcp", "-m", "multiport", "--ports", &self.ports];
+        let chance = share.to_string();
+        if share < 1.0 {
+            rule.extend(["-m", "statistic", "--mode", "random", "--probability", &chance]);
+        }
+        rule.extend(["-j", "DROP"]);
+        run("iptables", &rule);
+    }
+
+    /// No packet is dropped any more.
+    pub fn lose_nothing(&self) {
+        run("iptables", &["-w", "-F", "INPUT"]);
     }
 
     /// Breaks every connection.
     pub fn reset(&self) {
-        self.0.lock().open.drain(..).for_each(|pair| pair.reset());
+        self.shared.lock().open.drain(..).for_each(|pair| pair.reset());
     }
 
     /// Every connection ends in the middle of what passes next.
     pub fn cut(&self) {
-        for pair in &self.0.lock().open {
+        for pair in &self.shared.lock().open {
             *pair.cut.lock().unwrap_or_else(|e| e.into_inner()) = true;
         }
     }
