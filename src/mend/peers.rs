@@ -158,13 +158,13 @@ impl Peers {
         leave(&mut self.state(), number)
     }
 
-    /// Asks a connection of `client` to `node` for log starts: the next one behind the one numbered `after`. `false`: there is none.
+    /// Asks a connection of `client` to `node` for log starts: the next one by number behind `after`. `false`: there is none.
     pub fn ask_log_starts(
         &self,
         client: &ClientKey,
         node: i32,
         asker: u64,
-        after: u64,
+        after: Option<u64>,
         topic: &Arc<str>,
         partitions: &[i32],
     ) -> bool {
@@ -174,7 +174,7 @@ impl Peers {
         let message = || Message::LogStarts(Box::new(asked()));
         let mut peers: Vec<_> = peers
             .iter()
-            .filter(|p| p.node == Some(node) && p.number != asker && p.number > after && !p.lingers)
+            .filter(|p| p.node == Some(node) && p.number != asker && Some(p.number) > after && !p.lingers)
             .collect();
         peers.sort_unstable_by_key(|p| p.number);
         peers.iter().any(|p| p.mailbox.try_send(message()).is_ok())

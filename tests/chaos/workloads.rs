@@ -80,6 +80,10 @@ impl App {
         App { role, client, opts, lives: Mutex::default() }
     }
 
+    fn with(self, name: &'static str, value: &str) -> App {
+        App { opts: self.opts.with(name, value), ..self }
+    }
+
     fn lives(&self) -> MutexGuard<'_, Vec<(Client, Option<End>)>> {
         self.lives.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -198,36 +202,27 @@ impl Run {
             let opts = Opts::consume(door, &topic, &group).with("CLIENT_ID", format!("{name}-{number}"));
             App::new(Role::Consumer, client, opts.with("CALLBACKS", "yes"))
         };
-        let with = |app: App, name: &'static str, value: &str| {
-            let App { role, client, opts, lives } = app;
-            App { role, client, opts: opts.with(name, value), lives }
-        };
         let [a, b, c] = doors;
         let apps = match workload {
             Workload::Java => vec![
                 produce("java", a),
-                with(with(consume("java", 1, a), "COMMIT", "manual"), "PROPS", SESSION),
-                with(with(consume("java", 2, b), "COMMIT", "manual"), "PROPS", SESSION),
+                consume("java", 1, a).with("COMMIT", "manual").with("PROPS", SESSION),
+                consume("java", 2, b).with("COMMIT", "manual").with("PROPS", SESSION),
             ],
             Workload::Consumer => vec![
                 produce("librdkafka", a),
                 consume("java-consumer", 1, a),
-                with(with(consume("librdkafka", 2, b), "PROTOCOL", "consumer"), "COMMIT", "manual"),
+                consume("librdkafka", 2, b).with("PROTOCOL", "consumer").with("COMMIT", "manual"),
             ],
             Workload::Others => {
                 let client = other(round);
                 let (a, b) = (one(a), one(b));
-                let short = |app| {
-                    if ["aiokafka", "kafka-python"].contains(&client) {
-                        with(app, "PROPS", "session_timeout_ms=15000")
-                    } else {
-                        app
-                    }
-                };
-                vec![produce(client, &a), short(consume(client, 1, &a)), short(consume(client, 2, &b))]
+                // Only those in Python know it.
+                let member = |n, door: &str| consume(client, n, door).with("PROPS", "session_timeout_ms=15000");
+                vec![produce(client, &a), member(1, &a), member(2, &b)]
             }
             Workload::WriteBehind => {
-                let member = |n| with(with(consume("librdkafka", n, c), "COMMIT", "each"), "PROPS", SESSION);
+                let member = |n| consume("librdkafka", n, c).with("COMMIT", "each").with("PROPS", SESSION);
                 vec![produce("franz-go", &one(c)), member(1), member(2)]
             }
             Workload::Transactions => {

@@ -73,7 +73,7 @@ impl OnConnection {
     pub(super) fn asked_for_starts(&mut self, cx: &mut Cx<'_>, asker: u64, topic: &str, partitions: &[i32]) {
         let (topic, client, number) = (Arc::from(topic), cx.conn.client(), cx.conn.number);
         if self.lifts.is_late(cx) {
-            let next = |node| cx.shared.peers.ask_log_starts(&client, node, asker, number, &topic, partitions);
+            let next = |node| cx.shared.peers.ask_log_starts(&client, node, asker, Some(number), &topic, partitions);
             if !cx.conn.node.is_some_and(next) {
                 partitions.iter().for_each(|p| self.shared.starts.tell(&topic, *p, None, cx.now));
                 cx.shared.peers.wake(asker);
@@ -121,7 +121,7 @@ impl OnConnection {
             if here {
                 self.ask_starts(cx, &topic, &partitions);
             } else if !leader
-                .is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, 0, &topic, &partitions))
+                .is_some_and(|l| cx.shared.peers.ask_log_starts(&client, l, cx.conn.number, None, &topic, &partitions))
             {
                 for partition in partitions {
                     self.shared.starts.tell(&topic, partition, None, cx.now);

@@ -249,7 +249,7 @@ fn a_client_is_gone_with_its_last_connection_and_forgotten_with_what_lingers() {
 
     rig.client_gone();
     assert_eq!((peers.live(&client), stay.heard()), (1, vec!["gone, 1 live".to_owned()]));
-    assert!(!peers.ask_log_starts(&client, 1, 2, 0, &"t".into(), &[0]), "it has no client to serve");
+    assert!(!peers.ask_log_starts(&client, 1, 2, None, &"t".into(), &[0]), "it has no client to serve");
     stay.0.lock().unwrap().stay = None;
     other.client_gone();
     assert!(!other.is_lingering());
