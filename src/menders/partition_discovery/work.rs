@@ -91,6 +91,10 @@ impl Shared {
                 found = true;
                 continue;
             }
+            // A growth of the topic of that name that is no more: nobody will ever be shown so many.
+            let before = state.growths.len();
+            state.growths.retain(|g| g.topic != topic || g.to <= sight.partitions);
+            found |= state.growths.len() < before;
             if sight.partitions <= view.partitions
                 || state.growths.iter().any(|g| g.topic == topic && g.to >= sight.partitions)
             {
