@@ -50,7 +50,7 @@ conformance: ## other people's suites, directly and through kmend (half an hour,
 	$(CARGO) build --locked --release
 	KMEND_BIN="$(or $(CARGO_TARGET_DIR),target)/release/kmend" $(CARGO) test --locked --test conformance -- --nocapture
 
-chaos: ## faults, directly and through kmend at once (an hour; Linux); writes docs/chaos_runs.md and the table in docs/trust.md
+chaos: ## faults, directly and through kmend at once (an hour and a half; Linux); goes on with an interrupted run; writes docs/chaos_runs.md and the table in docs/trust.md
 	scripts/bootstrap all
 	$(CARGO) build --locked --release
 	$(CARGO) test --locked --no-run --test chaos

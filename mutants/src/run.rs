@@ -42,7 +42,8 @@ pub fn next<T>(of: &Mutex<Vec<T>>) -> Option<T> {
     lock(of).pop()
 }
 
-/// What a test may take: processor time, for others use the machine too, and time in all, for what only waits.
+/// What a test may take: processor time, for others use the machine too, and time in all but that in which it
+/// was not let run, for what only waits.
 pub struct Limit {
     cpu: Duration,
     all: Duration,
@@ -68,6 +69,15 @@ pub fn command(built: &Built, binary: usize, names: &[&str], limit: &Limit) -> C
     command
 }
 
+/// How long a process could have run and was not let, on a busy machine: what its threads have waited for a
+/// processor, at most. The second number of schedstat, in nanoseconds.
+fn starved(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let waited = |path: &Path| fs::read_to_string(path).ok()?.split_whitespace().nth(1)?.parse().ok();
+    let most = threads.filter_map(|t| waited(&t.path().join("schedstat"))).max();
+    Duration::from_nanos(most.unwrap_or_default())
+}
+
 /// Runs it, and returns what it has said on its standard output.
 pub fn wait(mut command: Command, limit: &Limit, said: &Path) -> Outcome<(Ended, Duration, String)> {
     let file = File::create(said)?;
@@ -82,7 +92,7 @@ pub fn wait(mut command: Command, limit: &Limit, said: &Path) -> Outcome<(Ended,
                 _ => Ended::Failed,
             };
         }
-        if begun.elapsed() > limit.all {
+        if begun.elapsed() > limit.all && begun.elapsed().saturating_sub(starved(child.id())) > limit.all {
             child.kill()?;
             child.wait()?;
             break Ended::TimedOut;

@@ -8,9 +8,10 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
 
 use crate::harness::{Kafka, Kmend};
-use crate::network::{Network, Weather};
+use crate::network::{self, Network, Weather};
 use crate::workloads::{Role, Run, partitions};
 
 /// All that can break.
@@ -22,32 +23,9 @@ pub struct Stage {
     pub disk: PathBuf,
 }
 
-impl Stage {
-    /// Ends whatever a round has left broken.
-    pub fn heal(&self) {
-        self.network.set(Weather::Clear);
-        self.network.lose_nothing();
-        let _ = std::fs::remove_file(self.disk.join(FILLER));
-        for kmend in &self.kmends {
-            kmend.signal(Signal::CONT);
-            if !kmend.runs() {
-                kmend.launch();
-            }
-            kmend.wait_ready();
-        }
-        for node in 1..=3 {
-            self.kafka.signal(node, Signal::CONT);
-            if !self.kafka.runs(node) {
-                self.kafka.start_node(node);
-            }
-        }
-        self.kafka.wait_for_brokers(3);
-    }
-}
-
 const FILLER: &str = "filler";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     None,
     BrokerPaused,
@@ -276,7 +254,7 @@ impl Fault {
                 let (share, ms) = if self == Fault::Vanished { (1.0, 8_000) } else { (0.1, 12_000) };
                 network.lose(share);
                 rest(ms);
-                network.lose_nothing();
+                network::lose_nothing();
             }
             Fault::Resets => {
                 network.reset();

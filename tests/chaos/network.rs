@@ -133,11 +133,6 @@ impl Network {
         run("iptables", &rule);
     }
 
-    /// No packet is dropped any more.
-    pub fn lose_nothing(&self) {
-        run("iptables", &["-w", "-F", "INPUT"]);
-    }
-
     /// Breaks every connection.
     pub fn reset(&self) {
         self.shared.lock().open.drain(..).for_each(|pair| pair.reset());
@@ -192,4 +187,9 @@ fn copy(shared: &Shared, pair: &Pair, mut from: TcpStream, mut to: TcpStream, an
     }
     let _ = to.shutdown(Shutdown::Write);
     let _ = from.shutdown(Shutdown::Read);
+}
+
+/// No packet is dropped any more.
+pub fn lose_nothing() {
+    run("iptables", &["-w", "-F", "INPUT"]);
 }

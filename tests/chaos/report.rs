@@ -1,7 +1,6 @@
 //! `docs/chaos_runs.md`, and the table in `docs/trust.md`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::check::Anomaly;
 use crate::faults::Fault;
@@ -31,13 +30,12 @@ pub fn line(row: &Row, known: &Known) -> String {
     )
 }
 
-pub fn write(rows: &[Row], seed: u64, took: Duration) {
+pub fn write(rows: &[Row], seed: u64) {
     let (kafka, runs) = (pinned("KAFKA_VERSION"), rows.len());
     let mut text = format!(
         "# Faults, directly and through kmend\n\nWritten by `make chaos`: {runs} runs through kmend beside {runs} directly, under the same faults at the same \
-         time, in {:.0} minutes; three brokers of Kafka {kafka}, seed {seed}. What is looked for, and how: [trust.md](trust.md#faults). \
-         Errors: what the apps could see; died: apps that one of them ended (each is started again).\n\n| fault | workload | directly: records, handled, errors, died | found | through kmend: records, handled, errors, died | found |\n|---|---|---|---|---|---|\n",
-        took.as_secs_f64() / 60.0
+         time; three brokers of Kafka {kafka}, seed {seed}. What is looked for, and how: [trust.md](trust.md#faults). \
+         Errors: what the apps could see; died: apps that one of them ended (each is started again).\n\n| fault | workload | directly: records, handled, errors, died | found | through kmend: records, handled, errors, died | found |\n|---|---|---|---|---|---|\n"
     );
     let numbers = |o: &Outcome| format!("{}, {}, {}, {}", o.records, o.handled, o.errors, o.died());
     for row in rows {
