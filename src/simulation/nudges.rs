@@ -88,12 +88,8 @@ impl ConnMender for OnConnection {
         match self.nudging {
             Nudging::One if is_fifth && request.acks != 0 => Verdict::Gather,
             Nudging::Swallows | Nudging::Refuses if request.acks != 0 => Verdict::Gather,
-            Nudging::Closes => {
+            Nudging::Closes | Nudging::All | Nudging::Often => {
                 cx.wake_at(cx.now + Duration::from_millis(20));
-                Verdict::Pass
-            }
-            Nudging::All | Nudging::Often => {
-                self.ask(cx);
                 Verdict::Pass
             }
             _ => Verdict::Pass,
@@ -140,6 +136,9 @@ impl ConnMender for OnConnection {
     fn injected(&mut self, _: &mut Cx<'_>, _: u64, _: Injected<'_>) {}
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
+        if self.nudging != Nudging::Closes {
+            return self.ask(cx);
+        }
         cx.close_if_quiet();
         cx.wake_at(cx.now + Duration::from_millis(50));
     }
