@@ -338,7 +338,7 @@ fn a_plan_is_made_smaller() {
 }
 
 /// Where topics grow, and where they are made anew.
-const GROWING: u64 = 30;
+const GROWING: u64 = 12;
 
 /// What growing topics bring about.
 const GROWN: &[&str] = &[

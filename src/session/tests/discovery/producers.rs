@@ -331,51 +331,6 @@ fn another_topic_of_the_same_name() {
     }
 }
 
-/// The client learns of the new topic by itself, before it was made to look for more of the old one.
-#[test]
-fn a_growth_of_a_topic_that_is_no_more_is_dropped() {
-    let world = world();
-    let mut busy = Busy::new(&world, Cuts::Whole, 12);
-    busy.line.grow(2);
-    busy.line.metadata();
-    let mut next = 10;
-    assert_eq!(busy.until_refused(&mut next, ROUND), None);
-    busy.line.grow(6);
-    let added = || world.metric("kmend_partitions_added_total", &[]);
-    let before = added();
-    while added() == before {
-        assert_eq!(busy.until_refused(&mut next, STEP), None);
-    }
-    busy.line.cluster.borrow_mut().id = [8; 16];
-    busy.line.cluster.borrow_mut().leaders = vec![1; 4];
-    busy.line.metadata();
-    assert_eq!(busy.until_refused(&mut next, ROUND * 3), None, "it knows all that there are");
-    assert_eq!(made(&world), 0.0);
-}
-
-/// To a client that is told no ids the topic that is there now looks like one that has grown since.
-#[test]
-fn without_ids_a_topic_that_was_made_again_smaller_is_no_growth() {
-    let world = world();
-    let mut busy = Busy::new(&world, Cuts::Whole, 9);
-    busy.line.grow(6);
-    busy.line.metadata_in(5);
-    let mut next = 10;
-    assert_eq!(busy.until_refused(&mut next, ROUND), None);
-    // Right after a poll: the next one comes before anything is done.
-    let polls = |busy: &Busy| busy.line.cluster.borrow().polls.len();
-    let before = polls(&busy);
-    while polls(&busy) == before {
-        assert_eq!(busy.until_refused(&mut next, STEP), None);
-    }
-    busy.line.cluster.borrow_mut().id = [8; 16];
-    busy.line.cluster.borrow_mut().leaders = vec![1; 4];
-    assert_eq!(busy.until_refused(&mut next, 12 * STEP), None);
-    busy.line.metadata_in(5);
-    assert_eq!(busy.until_refused(&mut next, ROUND * 3), None, "it knows all that there are");
-    assert_eq!(made(&world), 0.0);
-}
-
 #[test]
 fn a_producer_that_pauses_is_closed_between_its_requests() {
     // A poll of kmend's own may shorten the pauses: else a request might be refused first.

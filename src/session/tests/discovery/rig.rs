@@ -255,14 +255,9 @@ impl Line {
 
     /// The client looks at its metadata.
     pub fn metadata(&mut self) {
-        self.metadata_in(12);
-    }
-
-    pub fn metadata_in(&mut self, version: i16) {
         let topic = kafka_protocol::messages::metadata_request::MetadataRequestTopic::default()
             .with_name(Some(TopicName(text(TOPIC))));
-        let message = MetadataRequest::default().with_topics(Some(vec![topic]));
-        self.ask(ApiKey::METADATA, version, &encode(&message, version));
+        self.ask(ApiKey::METADATA, 12, &encode(&MetadataRequest::default().with_topics(Some(vec![topic])), 12));
         self.serve();
         self.take();
     }
