@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod chain;
+pub mod chances;
 pub mod conn;
 pub mod directory;
 pub mod errands;
@@ -32,6 +33,7 @@ use crate::wire::head::RequestHead;
 
 pub use catalog::{Catalog, MetadataTopic};
 pub use chain::Chain;
+pub use chances::Chances;
 pub use conn::Conn;
 
 pub use errands::{Errand, Errands};
@@ -204,6 +206,7 @@ pub struct Shared {
     pub findings: Findings,
     pub promises: promises::Kept,
     pub cluster: Cluster,
+    pub chances: std::sync::Arc<Chances>,
 }
 
 /// The id of the cluster, as the first Metadata response tells it.

@@ -37,7 +37,7 @@ pub fn all(
         // Before offset_reset: it must see what the broker said of committed offsets.
         Arc::new(buffer),
         Arc::new(offset_reset::OffsetReset::new(config, registry, repairs, checkpoints)),
-        Arc::new(partition_discovery::PartitionDiscovery::new(config, registry, repairs)),
+        Arc::new(partition_discovery::PartitionDiscovery::new(config, registry, repairs, shared.chances.clone())),
         // Behind commit_buffer: it must not soften what this one tells a member.
         Arc::new(assignment_watchdog::AssignmentWatchdog::new(config, registry, repairs, shared)),
     ]

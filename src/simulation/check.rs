@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::At;
 use super::broker::Judged;
 use super::evicted::Evicted;
-use super::plan::{PARTITIONS, ms};
+use super::grown::Grown;
+use super::plan::{MOST_PARTITIONS, ms};
 use super::told::Told;
 
 /// A member and which of its lives.
@@ -84,6 +85,7 @@ pub struct Truth {
     voids: Vec<Void>,
     pub told_to_rejoin: Told,
     pub evicted: Evicted,
+    pub grown: Grown,
     pub violation: Option<Violation>,
     pub coverage: Coverage,
 }
@@ -178,7 +180,7 @@ impl Truth {
 
     /// The group has settled on owners, or is empty.
     pub fn owned(&mut self, at: At, owners: &BTreeMap<i32, String>) {
-        for partition in 0..PARTITIONS {
+        for partition in 0..MOST_PARTITIONS {
             let owner = owners.get(&partition).and_then(|id| self.ids.get(id)).copied();
             // A round that leaves it to nobody (cooperative: its owner has to give it up first) ends
             // what its owner had; a group without members ends nothing.
@@ -314,7 +316,7 @@ impl Truth {
 
     /// Everything has settled.
     pub fn at_the_end(&mut self, now: At, committed: &BTreeMap<i32, i64>) {
-        for partition in 0..PARTITIONS {
+        for partition in 0..MOST_PARTITIONS {
             let Some((when, offset)) = self.owner(partition).and_then(|life| self.due(life, partition, now)) else {
                 continue;
             };

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use prometheus::Registry;
 
+use super::SECOND;
+use super::grown::INTERVAL;
 use super::wire::TOPIC;
 use crate::config::Config;
 use crate::config::model::{Mode, ResetPolicy, TopicRule};
@@ -13,6 +15,7 @@ use crate::mend::{Mender, Shared};
 use crate::menders::assignment_watchdog::AssignmentWatchdog;
 use crate::menders::commit_buffer::{CommitBuffer, Kept};
 use crate::menders::offset_reset::OffsetReset;
+use crate::menders::partition_discovery::PartitionDiscovery;
 use crate::store::checkpoints::Checkpoints;
 use crate::store::journal::{Journal, Promise};
 use crate::telemetry::metrics::Family;
@@ -41,9 +44,7 @@ pub fn observing(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
     config.menders.partition_discovery.mode = Mode::Observe;
     config.menders.commit_buffer.mode = Mode::Observe;
     config.menders.assignment_watchdog.mode = Mode::Observe;
-    let kept = Kept { journal: start.journal, restored: start.restored };
-    let repairs = crate::menders::repairs(start.registry);
-    crate::menders::all(&config, start.registry, &repairs, start.shared, Checkpoints::none(), kept, start.now)
+    every_one(start, &discovers(config))
 }
 
 /// commit_buffer mends.
@@ -94,7 +95,7 @@ fn offset_reset(start: &Start<'_>, config: &Config) -> Arc<dyn Mender> {
     Arc::new(OffsetReset::new(config, start.registry, &repairs, Checkpoints::none()))
 }
 
-/// All of them but partition_discovery, which the model has no producers for.
+/// All of them but partition_discovery: the topic does not grow.
 pub fn every(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
     together(start, watched())
 }
@@ -108,13 +109,37 @@ pub fn every_behind(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
 
 fn together(start: Start<'_>, mut config: Config) -> Vec<Arc<dyn Mender>> {
     config.menders.partition_discovery.mode = Mode::Off;
+    every_one(start, &config)
+}
+
+/// partition_discovery mends.
+pub fn discovering(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let repairs = crate::menders::repairs(start.registry);
+    let chances = start.shared.chances.clone();
+    vec![Arc::new(PartitionDiscovery::new(&discovers(Config::default()), start.registry, &repairs, chances))]
+}
+
+/// All of them.
+pub fn all_four(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    every_one(start, &discovers(watched()))
+}
+
+/// The same, and commits are acknowledged before the broker has them.
+pub fn all_four_behind(start: Start<'_>) -> Vec<Arc<dyn Mender>> {
+    let mut config = discovers(watched());
+    config.menders.commit_buffer.write_behind.enabled = true;
+    every_one(start, &config)
+}
+
+fn discovers(mut config: Config) -> Config {
+    config.menders.partition_discovery.interval = Duration::from_secs(INTERVAL / SECOND);
+    config
+}
+
+fn every_one(start: Start<'_>, config: &Config) -> Vec<Arc<dyn Mender>> {
     let kept = Kept { journal: start.journal, restored: start.restored };
     let repairs = crate::menders::repairs(start.registry);
-    let mut all =
-        crate::menders::all(&config, start.registry, &repairs, start.shared, Checkpoints::none(), kept, start.now);
-    // Its times are left to chance, also where it is off.
-    all.retain(|mender| mender.name() != "partition_discovery");
-    all
+    crate::menders::all(config, start.registry, &repairs, start.shared, Checkpoints::none(), kept, start.now)
 }
 
 /// Whether rule W5 (in the end everything is read) is asked of assignment_watchdog.
@@ -137,7 +162,7 @@ fn both(start: Start<'_>, config: Config) -> Vec<Arc<dyn Mender>> {
     vec![Arc::new(CommitBuffer::new(&config, start.registry, &repairs, kept, start.now)), Arc::new(watchdog)]
 }
 
-/// Without the other menders: partition_discovery's times are left to chance, also where it is off.
+/// Without the other menders.
 fn alone(start: Start<'_>, config: &Config) -> Vec<Arc<dyn Mender>> {
     let repairs = Family::counter(start.registry, "repairs_total", "What menders did.", &["mender", "outcome"]);
     let kept = Kept { journal: start.journal, restored: start.restored };

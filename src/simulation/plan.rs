@@ -4,9 +4,12 @@
 use super::broker::Deaf;
 use super::dice::Dice;
 use super::member::{Habit, Reset, Spec};
+use super::writer;
 use super::{At, MS, SECOND};
 
 pub const PARTITIONS: i32 = 6;
+/// A topic that grows has no more.
+pub const MOST_PARTITIONS: i32 = 16;
 
 /// How a group's partitions are given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,41 +23,120 @@ pub enum Turn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The app is gone at once: its connections break, or (`silent`) nothing more is heard of them.
-    Kill { member: usize, silent: bool },
+    Kill {
+        member: usize,
+        silent: bool,
+    },
     /// It commits, leaves the group and ends; `back` after so long.
-    Leave { member: usize, back: Option<At> },
+    Leave {
+        member: usize,
+        back: Option<At>,
+    },
     /// The whole process stands still, with a commit in hand.
-    Freeze { member: usize, time: At },
+    Freeze {
+        member: usize,
+        time: At,
+    },
     /// The handler does not come back; the client's own thread goes on.
-    Stick { member: usize, time: At },
+    Stick {
+        member: usize,
+        time: At,
+    },
     /// It goes back on purpose and commits that.
-    Rewind { member: usize },
+    Rewind {
+        member: usize,
+    },
     /// A connection breaks, on the client's side of kmend or on the broker's.
-    Cut { member: usize, slot: usize, upstream: bool },
+    Cut {
+        member: usize,
+        slot: usize,
+        upstream: bool,
+    },
     /// The broker does not get to a connection's requests.
-    Stall { member: usize, slot: usize, time: At },
+    Stall {
+        member: usize,
+        slot: usize,
+        time: At,
+    },
     /// A kmend ends without warning; it is back after so long.
-    Crash { kmend: usize, down: At },
+    Crash {
+        kmend: usize,
+        down: At,
+    },
     /// The same, at the next such moment and a little later.
-    Doom { kmend: usize, moment: Moment, after: At, down: At },
+    Doom {
+        kmend: usize,
+        moment: Moment,
+        after: At,
+        down: At,
+    },
     /// The coordinator moves: nobody is it, then it loads.
-    Move { away: At, loading: At },
+    Move {
+        away: At,
+        loading: At,
+    },
     /// An operator sets the committed offsets, in percent of what they are.
-    Reset { percent: i64 },
+    Reset {
+        percent: i64,
+    },
     /// The journal's disk is full.
-    Disk { kmend: usize, time: At },
+    Disk {
+        kmend: usize,
+        time: At,
+    },
     /// It leaves, and comes back with the cooperative assignor before the eager one.
-    Upgrade { member: usize },
+    Upgrade {
+        member: usize,
+    },
     /// Everybody leaves; they are back one after another.
-    Exodus { back: At },
+    Exodus {
+        back: At,
+    },
     /// The oldest records go (retention, DeleteRecords), so many percent of them.
-    Evict { partition: i32, percent: i64 },
+    Evict {
+        partition: i32,
+        percent: i64,
+    },
     /// The newest records go (an unclean election).
-    Truncate { partition: i32, records: i64 },
+    Truncate {
+        partition: i32,
+        records: i64,
+    },
     /// Another node leads all partitions; its logs end some records before.
-    Lead { behind: i64 },
+    Lead {
+        behind: i64,
+    },
     /// ListOffsets is not answered as it should be.
-    Deaf { deaf: Deaf, time: At },
+    Deaf {
+        deaf: Deaf,
+        time: At,
+    },
+    /// As `Cut`, `Stall` and `Kill`, of a producer.
+    CutWriter {
+        writer: usize,
+        slot: usize,
+        upstream: bool,
+    },
+    StallWriter {
+        writer: usize,
+        slot: usize,
+        time: At,
+    },
+    KillWriter {
+        writer: usize,
+    },
+    /// The topic gets partitions, which have no leader for a while; a node hears of it so much later.
+    Grow {
+        by: i32,
+        leaderless: At,
+        late: At,
+    },
+    /// It is deleted, and made again after so long.
+    Remake {
+        away: At,
+        partitions: i32,
+        late: At,
+    },
 }
 
 /// When a kmend is in the middle of something.
@@ -81,6 +163,11 @@ pub struct Plan {
     pub calm: bool,
     /// Logs lose what they hold.
     pub evicts: bool,
+    /// The topic may get partitions; producers write to it, and nobody else.
+    pub grows: bool,
+    /// What it has at the beginning.
+    pub partitions: i32,
+    pub writers: Vec<Option<writer::Spec>>,
 }
 
 impl Plan {
@@ -109,7 +196,7 @@ impl Plan {
         };
         let members = (0..count).map(member).collect();
         let faults = upgrades(count, 3 * SECOND, &mut dice);
-        Plan { seed, kmends: 1, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false, evicts: false }
+        Plan { members, faults, ..Plan::bare(seed, 1, faults_end) }
     }
 
     /// Logs lose what they hold, at the beginning and sometimes at the end.
@@ -132,7 +219,7 @@ impl Plan {
         plan
     }
 
-    fn of(seed: u64, turn: Turn, faults: u64, mut dice: Dice) -> Plan {
+    pub(super) fn of(seed: u64, turn: Turn, faults: u64, mut dice: Dice) -> Plan {
         let faults_end = dice.range(8, 14) * SECOND;
         let count = dice.range(1, 6) as usize;
         // One for each, or one for all.
@@ -144,7 +231,23 @@ impl Plan {
             faults.extend(upgrades(count, dice.range(3 * SECOND, faults_end / 2 + SECOND), &mut dice));
         }
         faults.sort_by_key(|(at, _)| *at);
-        Plan { seed, kmends, members, faults, faults_end, end: faults_end + 30 * SECOND, calm: false, evicts: false }
+        Plan { members, faults, ..Plan::bare(seed, kmends, faults_end) }
+    }
+
+    fn bare(seed: u64, kmends: usize, faults_end: At) -> Plan {
+        Plan {
+            seed,
+            kmends,
+            members: Vec::new(),
+            faults: Vec::new(),
+            faults_end,
+            end: faults_end + 30 * SECOND,
+            calm: false,
+            evicts: false,
+            grows: false,
+            partitions: PARTITIONS,
+            writers: Vec::new(),
+        }
     }
 
     pub fn tell(&self) -> String {
@@ -160,6 +263,11 @@ impl Plan {
                     ms(s.rebalance),
                     ms(s.commit_every)
                 );
+            }
+        }
+        for (number, spec) in self.writers.iter().enumerate() {
+            if let Some(s) = spec {
+                out += &format!("  writer {number} ({}) behind kmend {}: {}\n", s.client_id, s.kmend, s.kind());
             }
         }
         for (at, fault) in &self.faults {

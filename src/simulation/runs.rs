@@ -26,7 +26,7 @@ struct Kind {
     demand: Demand,
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 17] = [
     Kind { name: "groups", made: Plan::new, make: menders::none, demand: Demand::Transparent },
     Kind { name: "groups-observed", made: Plan::new, make: menders::observing, demand: Demand::Transparent },
     Kind { name: "groups-buffered", made: Plan::new, make: menders::buffering, demand: Demand::Usual },
@@ -39,6 +39,16 @@ const KINDS: [Kind; 12] = [
     Kind { name: "evicted-by-policy", made: Plan::evicting, make: menders::steering, demand: Demand::Steered },
     Kind { name: "together", made: Plan::evicting, make: menders::every, demand: Demand::All },
     Kind { name: "together-behind", made: Plan::evicting, make: menders::every_behind, demand: Demand::All },
+    Kind { name: "growing-observed", made: Plan::growing, make: menders::observing, demand: Demand::Transparent },
+    Kind { name: "growing", made: Plan::growing, make: menders::discovering, demand: Demand::Grown },
+    Kind { name: "remade", made: Plan::remade, make: menders::discovering, demand: Demand::Grown },
+    Kind { name: "growing-together", made: Plan::growing_evicting, make: menders::all_four, demand: Demand::AllGrown },
+    Kind {
+        name: "growing-behind",
+        made: Plan::growing_evicting,
+        make: menders::all_four_behind,
+        demand: Demand::AllGrown,
+    },
 ];
 
 /// What came of the runs of one kind.
@@ -91,12 +101,14 @@ fn report(from: u64, sums: &[Sum], took: Duration, threads: usize) -> String {
     let mut out = format!(
         "# Runs of the simulation\n\nWritten by `make simulate` (see [testing.md](testing.md#the-simulation)): {runs} runs from seed {from} on, {broken} \
          that break a rule; {:.0} s on {threads} thread(s), {each:.0} runs a second.\n\n| kind of plan | runs | that break a rule | rebalances | crashes | \
-         evictions | replays accepted | members told to rejoin |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
+         evictions | replays accepted | members told to rejoin | growths | polls |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         took.as_secs_f64()
     );
     for (kind, sum) in KINDS.iter().zip(sums) {
         let of = |what: &str| sum.coverage.get(what).copied().unwrap_or(0);
-        let columns = ["rebalances", "crashes", "evictions", "replays accepted", "members told to rejoin"].map(of);
+        let columns =
+            ["rebalances", "crashes", "evictions", "replays accepted", "members told to rejoin", "growths", "polls"]
+                .map(of);
         let columns = columns.map(|n| n.to_string()).join(" | ");
         let _ = writeln!(out, "| {} | {} | {} | {columns} |", kind.name, sum.runs, sum.broken.len());
     }
@@ -147,9 +159,9 @@ fn the_report_names_what_is_broken_and_what_occurred() {
     sums[8].coverage.insert("evictions", 7);
     let report = report(0, &sums, Duration::from_secs(2), 2);
     assert!(
-        report.contains("36 runs from seed 0 on, 1 that break a rule; 2 s on 2 thread(s), 18 runs a second"),
+        report.contains("51 runs from seed 0 on, 1 that break a rule; 2 s on 2 thread(s), 26 runs a second"),
         "{report}"
     );
-    assert!(report.contains("| evicted | 3 | 1 | 0 | 0 | 7 | 0 | 0 |"), "{report}");
+    assert!(report.contains("| evicted | 3 | 1 | 0 | 0 | 7 | 0 | 0 | 0 | 0 |"), "{report}");
     assert!(report.contains("| evictions | 7 |"), "{report}");
 }

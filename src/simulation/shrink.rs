@@ -3,22 +3,25 @@
 use super::SECOND;
 use super::menders::Make;
 use super::plan::Plan;
+use super::tests::set;
 use super::world::{Demand, Outcome, run};
 
-/// Runs that may be spent on it.
-const PATIENCE: usize = 400;
+/// Runs that may be spent on it; `KMEND_PATIENCE` says otherwise.
+const PATIENCE: u64 = 400;
 
 pub struct Shrinker<'a> {
     make: Make<'a>,
     demand: Demand,
     rule: &'static str,
-    runs: usize,
+    runs: u64,
+    most: u64,
 }
 
 impl Shrinker<'_> {
     fn breaks(&mut self, plan: &Plan) -> bool {
         self.runs += 1;
-        self.runs <= PATIENCE && run(plan, self.make, self.demand, false).violation.is_some_and(|v| v.rule == self.rule)
+        self.runs <= self.most
+            && run(plan, self.make, self.demand, false).violation.is_some_and(|v| v.rule == self.rule)
     }
 
     /// Leaves out chunks of faults, from half of them down to single ones (ddmin).
@@ -49,6 +52,12 @@ impl Shrinker<'_> {
                 *plan = less;
             }
         }
+        for writer in 0..plan.writers.len() {
+            let mut less = plan.clone();
+            if less.writers[writer].take().is_some() && self.breaks(&less) {
+                *plan = less;
+            }
+        }
     }
 
     fn simpler(&mut self, plan: &mut Plan) {
@@ -71,16 +80,20 @@ impl Shrinker<'_> {
     }
 }
 
+fn size(plan: &Plan) -> (usize, usize, usize) {
+    (plan.faults.len(), plan.members.iter().flatten().count(), plan.writers.iter().flatten().count())
+}
+
 /// The smallest plan that was found, and its run, told.
 pub fn shrink(plan: &Plan, rule: &'static str, make: Make<'_>, demand: Demand) -> (Plan, Outcome) {
     let mut plan = plan.clone();
-    let mut shrinker = Shrinker { make, demand, rule, runs: 0 };
+    let mut shrinker = Shrinker { make, demand, rule, runs: 0, most: set("KMEND_PATIENCE").unwrap_or(PATIENCE) };
     loop {
-        let before = (plan.faults.len(), plan.members.iter().flatten().count());
+        let before = size(&plan);
         shrinker.fewer_faults(&mut plan);
         shrinker.fewer_members(&mut plan);
         shrinker.simpler(&mut plan);
-        if before == (plan.faults.len(), plan.members.iter().flatten().count()) || shrinker.runs > PATIENCE {
+        if before == size(&plan) || shrinker.runs > shrinker.most {
             break;
         }
     }

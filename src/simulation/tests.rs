@@ -6,6 +6,7 @@ use super::bad::{How, bad};
 use super::check::Coverage;
 use super::leads::{Leading, leads};
 use super::menders::{self, Make};
+use super::nudges::{Nudging, nudges};
 use super::plan::Plan;
 use super::shrink::shrink;
 use super::tells::{Telling, tells};
@@ -187,6 +188,11 @@ fn a_seed_is_reproduced_exactly() {
             assert_eq!(prints.len(), 1, "{name}, seed {seed}");
         }
     }
+    for seed in 0..8 {
+        let plan = Plan::growing(seed);
+        let again = || run(&plan, &menders::discovering, Demand::Grown, false).print;
+        assert_eq!(again(), again(), "discovering, seed {seed}");
+    }
 }
 
 /// Whether runs with this mender break each of these rules, sooner or later.
@@ -329,4 +335,63 @@ fn a_plan_is_made_smaller() {
     assert!(small.faults.len() <= 6 && small.faults.len() <= plan.faults.len(), "{}", small.tell());
     let last = outcome.trace.last().map(String::as_str).unwrap_or_default();
     assert!(last.contains("BROKEN"), "{last}");
+}
+
+/// Where topics grow, and where they are made anew.
+const GROWING: u64 = 12;
+
+/// What growing topics bring about.
+const GROWN: &[&str] = &[
+    "Fetch requests that kmend answers",
+    "batches refused by kmend",
+    "batches refused by the broker",
+    "connections closed at rest",
+    "consumers told of another leader",
+    "consumers told to rejoin",
+    "groups that had to know",
+    "growths",
+    "polls",
+    "producers refused",
+    "producers that had to know",
+];
+
+#[test]
+fn growing_topics_without_menders_are_the_clients_own_affair() {
+    hold_in(Plan::growing, GROWING / 2, &menders::none, Demand::Transparent);
+    hold_in(Plan::remade, GROWING / 2, &menders::none, Demand::Transparent);
+    hold_in(Plan::growing, GROWING / 2, &menders::observing, Demand::Transparent);
+}
+
+#[test]
+fn growing_topics_keep_every_rule() {
+    occurred(&hold_in(Plan::growing, 2 * GROWING, &menders::discovering, Demand::Grown), GROWN);
+    let coverage = hold_in(Plan::remade, GROWING, &menders::discovering, Demand::Grown);
+    occurred(&coverage, &["topics made anew", "growths", "producers that had to know"]);
+}
+
+#[test]
+fn all_menders_keep_every_rule_where_topics_grow() {
+    let coverage = hold_in(Plan::growing_evicting, GROWING, &menders::all_four, Demand::AllGrown);
+    occurred(&coverage, &["replays accepted", "growths", "evictions", "groups that had to know"]);
+    hold_in(Plan::growing_evicting, GROWING / 3, &menders::all_four_behind, Demand::AllGrown);
+}
+
+#[test]
+fn menders_that_make_look_wrongly_are_caught() {
+    let all = [
+        (Nudging::One, "N1"),
+        (Nudging::Swallows, "N2"),
+        (Nudging::Refuses, "N2"),
+        (Nudging::Closes, "N3"),
+        (Nudging::Closes, "N4"),
+        (Nudging::Rejoins, "N4"),
+        (Nudging::Answers, "N7"),
+        (Nudging::All, "N8"),
+        (Nudging::Often, "N8"),
+    ];
+    for (nudging, rule) in all {
+        let missing = not_caught(Plan::growing, &nudges(nudging), Demand::Usual, &[rule]);
+        assert!(missing.is_empty(), "{nudging:?} is not caught by {missing:?}");
+    }
+    assert!(not_caught(Plan::growing, &menders::none, Demand::Grown, &["N5", "N6"]).is_empty());
 }

@@ -27,6 +27,7 @@ pub const CLUSTER: &str = "cluster-1";
 
 /// The versions of which the model broker knows how to answer.
 pub const VERSIONS: &[(ApiKey, i16, i16)] = &[
+    (ApiKey::PRODUCE, 3, 13),
     (ApiKey::FETCH, 4, 13),
     (ApiKey::LIST_OFFSETS, 1, 7),
     (ApiKey::METADATA, 4, 12),
@@ -37,6 +38,7 @@ pub const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::LEAVE_GROUP, 0, 5),
     (ApiKey::SYNC_GROUP, 0, 5),
     (ApiKey::API_VERSIONS, 0, 4),
+    (ApiKey::INIT_PRODUCER_ID, 0, 4),
 ];
 
 pub fn text(s: &str) -> StrBytes {

@@ -1,7 +1,7 @@
 //! What is known of one client over all its connections (rule M8): the topics it uses, what it has
 //! been told of them, and what is being done about those that grew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -227,7 +227,8 @@ impl State {
     /// How many apps share this client's name for a topic, and a connection of each. One app has one
     /// connection to a broker for its records: so many to one broker are so many apps.
     pub fn apps(&self, topic: &str, role: Role, now: Instant) -> (usize, Vec<u64>) {
-        let mut by_node: HashMap<Option<i32>, Vec<u64>> = HashMap::new();
+        // In order: where two brokers have as many, it is the same one each time.
+        let mut by_node: BTreeMap<Option<i32>, Vec<u64>> = BTreeMap::new();
         for (number, link) in self.links.iter().filter(|(_, link)| link.uses(topic, role, now)) {
             by_node.entry(link.node).or_default().push(*number);
         }
@@ -309,6 +310,10 @@ mod tests {
         s.link(4, Some(2)).produces.insert(topic.clone());
         let (apps, numbers) = s.apps("t", Role::Producer, Instant::now());
         assert_eq!((apps, numbers), (2, vec![2, 4]));
+        s.link(5, Some(1)).produces.insert(topic.clone());
+        s.link(6, Some(3)).produces.insert(topic.clone());
+        let often: HashSet<_> = (0..20).map(|_| s.apps("t", Role::Producer, Instant::now()).1).collect();
+        assert_eq!(often, HashSet::from([vec![1, 5]]), "two to each broker: always the same one");
         assert_eq!(s.apps("t", Role::Consumer, Instant::now()), (0, Vec::new()));
     }
 

@@ -16,9 +16,7 @@ mod software;
 mod watch;
 mod work;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -29,7 +27,7 @@ use crate::config::model::Nudge;
 use crate::config::units::Auto;
 use crate::mend::catalog::TopicId;
 use crate::mend::modes::Modes;
-use crate::mend::{ConnMender, Interest, Mender, Treatment};
+use crate::mend::{Chances, ConnMender, Interest, Mender, Treatment};
 use crate::wire::api::ApiKey;
 use watch::News;
 
@@ -45,9 +43,7 @@ pub(crate) struct Shared {
     metrics: metrics::Metrics,
     watch: watch::Watch,
     clients: client::Clients,
-    /// Another one in each process, so that several kmends do not act together.
-    random: RandomState,
-    drawn: AtomicU64,
+    chances: Arc<Chances>,
 }
 
 struct Rules {
@@ -70,14 +66,12 @@ impl Rules {
 impl Shared {
     /// From 0 to 1, by chance.
     fn chance(&self) -> f64 {
-        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
-        (self.random.hash_one(drawn) >> 11) as f64 / (1u64 << 53) as f64
+        self.chances.fraction()
     }
 
     /// An id that no broker's session is likely to have.
     fn session(&self) -> i32 {
-        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
-        (self.random.hash_one(drawn) as i32 & i32::MAX).max(1)
+        self.chances.number()
     }
 
     /// A Metadata response, to a client or to kmend, describes a topic.
@@ -96,14 +90,18 @@ impl Shared {
 }
 
 impl PartitionDiscovery {
-    pub fn new(config: &Config, registry: &Registry, repairs: &IntCounterVec) -> PartitionDiscovery {
+    pub fn new(
+        config: &Config,
+        registry: &Registry,
+        repairs: &IntCounterVec,
+        chances: Arc<Chances>,
+    ) -> PartitionDiscovery {
         let shared = Shared {
             rules: ArcSwap::from_pointee(Rules::new(config)),
             metrics: metrics::Metrics::new(registry, repairs),
             watch: watch::Watch::default(),
             clients: client::Clients::default(),
-            random: RandomState::new(),
-            drawn: AtomicU64::new(0),
+            chances,
         };
         PartitionDiscovery { shared: Arc::new(shared) }
     }
@@ -143,29 +141,11 @@ impl Mender for PartitionDiscovery {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn shared(registry: &Registry) -> Arc<Shared> {
         let repairs = crate::menders::repairs(registry);
-        PartitionDiscovery::new(&Config::default(), registry, &repairs).shared
-    }
-
-    #[test]
-    fn ids_of_sessions_are_above_zero_and_unlike() {
-        let shared = shared(&Registry::new());
-        let ids: HashSet<i32> = (0..64).map(|_| shared.session()).collect();
-        assert!(ids.len() > 60 && ids.iter().all(|id| *id > 0), "{ids:?}");
-    }
-
-    #[test]
-    fn chances_are_spread_from_zero_to_one() {
-        let shared = shared(&Registry::new());
-        let mut chances: Vec<f64> = (0..256).map(|_| shared.chance()).collect();
-        chances.sort_by(f64::total_cmp);
-        assert!(chances[0] >= 0.0 && chances[0] < 0.2 && chances[255] > 0.8 && chances[255] < 1.0, "{chances:?}");
-        assert!(chances[128] > 0.3 && chances[128] < 0.7, "{chances:?}");
+        PartitionDiscovery::new(&Config::default(), registry, &repairs, Arc::default()).shared
     }
 
     #[test]

@@ -91,6 +91,10 @@ impl Shared {
                 found = true;
                 continue;
             }
+            // A growth of the topic of that name that is no more: nobody will ever be shown so many.
+            let before = state.growths.len();
+            state.growths.retain(|g| g.topic != topic || g.to <= sight.partitions);
+            found |= state.growths.len() < before;
             if sight.partitions <= view.partitions
                 || state.growths.iter().any(|g| g.topic == topic && g.to >= sight.partitions)
             {
@@ -326,4 +330,51 @@ fn round(how: Option<How>, need: usize, eligible: Vec<u64>, shown_before: usize,
 /// Deleted and made again, as far as ids tell.
 fn is_another(sight: &Sight, view: &View) -> bool {
     sight.id != view.id && (sight.id == NO_ID || view.id != NO_ID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::mend::Conn;
+    use crate::menders::partition_discovery::PartitionDiscovery;
+    use crate::menders::partition_discovery::client::Key;
+
+    const OLD: [u8; 16] = [1; 16];
+    const NEW: [u8; 16] = [2; 16];
+
+    /// A client that knows four partitions of the six that there were; whether it is told ids.
+    fn grown(has_ids: bool) -> (Arc<Shared>, Arc<Client>, Arc<str>, Instant) {
+        let (registry, now, topic) = (prometheus::Registry::new(), Instant::now(), Arc::from("orders"));
+        let repairs = crate::menders::repairs(&registry);
+        let shared = PartitionDiscovery::new(&Config::default(), &registry, &repairs, Arc::default()).shared;
+        let client = shared.clients.enter(Key::of(&Conn::ready("app", Some(1))), now, now);
+        shared.see("orders", OLD, &[0; 6], now);
+        client.state().used(&topic, Role::Producer, now);
+        client.state().told("orders", View { id: if has_ids { OLD } else { NO_ID }, partitions: 4 });
+        assert!(shared.find_grown(&client, &mut client.state(), None, now));
+        assert_eq!(client.state().growths.len(), 1);
+        (shared, client, topic, now)
+    }
+
+    /// Found by the simulation: it was nudged for partitions that are no more.
+    #[test]
+    fn a_growth_of_a_topic_that_was_made_anew_is_dropped() {
+        for has_ids in [false, true] {
+            let (shared, client, topic, now) = grown(has_ids);
+            client.state().told("orders", View { id: if has_ids { NEW } else { NO_ID }, partitions: 4 });
+            shared.see("orders", NEW, &[0; 4], now);
+            assert!(shared.find_grown(&client, &mut client.state(), None, now), "its connections look again");
+            assert!(client.state().growths.iter().all(|g| g.topic != topic));
+            assert!(!shared.find_grown(&client, &mut client.state(), None, now));
+        }
+    }
+
+    #[test]
+    fn an_older_answer_drops_no_growth() {
+        let (shared, client, _, now) = grown(true);
+        shared.see("orders", OLD, &[0; 4], now);
+        assert!(!shared.find_grown(&client, &mut client.state(), None, now));
+        assert_eq!(client.state().growths.len(), 1);
+    }
 }

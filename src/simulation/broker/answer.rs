@@ -18,18 +18,21 @@ use kafka_protocol::messages::{
 };
 use uuid::Uuid;
 
-use super::{NODES, Reply, ReplyTo};
+use super::{NODES, Reply, ReplyTo, Seen, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::session::tests::kit::{HOST, PORT, response};
 use crate::simulation::reads;
 use crate::simulation::wire::{self, encode, text};
+use crate::simulation::writes;
 use crate::wire::api::ApiKey;
+
+const LEADER_NOT_AVAILABLE: i16 = 5;
 
 /// A complete frame.
 pub fn encode_body(to: ReplyTo, body: &[u8]) -> Vec<u8> {
     response(to.api, to.version, to.correlation, body)
 }
 
-pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32, leader: i32) -> Vec<u8> {
+pub fn encode_reply(to: ReplyTo, reply: &Reply) -> Vec<u8> {
     let version = to.version;
     match reply {
         Reply::Versions => {
@@ -38,7 +41,10 @@ pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32, leader: i32) ->
             });
             encode(&ApiVersionsResponse::default().with_api_keys(keys.collect()), version)
         }
-        Reply::Metadata => metadata(version, partitions, leader),
+        Reply::Metadata(seen) => metadata(version, seen),
+        Reply::Nothing => Vec::new(),
+        Reply::Producer(id) => writes::producer(version, *id),
+        Reply::Produced { id, written } => writes::answer(version, *id, written),
         Reply::Join { error, generation, leader, member, protocol, members } => {
             let members = members.iter().map(|(id, instance, metadata)| {
                 JoinGroupResponseMember::default()
@@ -87,23 +93,30 @@ pub fn encode_reply(to: ReplyTo, reply: &Reply, partitions: i32, leader: i32) ->
     }
 }
 
-pub fn encode_all(to: ReplyTo, reply: &Reply, partitions: i32, leader: i32) -> Vec<u8> {
-    encode_body(to, &encode_reply(to, reply, partitions, leader))
+pub fn encode_all(to: ReplyTo, reply: &Reply) -> Vec<u8> {
+    encode_body(to, &encode_reply(to, reply))
 }
 
-fn metadata(version: i16, partitions: i32, leader: i32) -> Vec<u8> {
+fn metadata(version: i16, seen: &Seen) -> Vec<u8> {
     let brokers = (0..NODES).map(|node| {
         MetadataResponseBroker::default()
             .with_node_id(BrokerId(node))
             .with_host(text(HOST))
             .with_port(i32::from(PORT) + node)
     });
-    let partitions = (0..partitions)
-        .map(|p| MetadataResponsePartition::default().with_partition_index(p).with_leader_id(BrokerId(leader)));
+    let partitions = seen.leaders.iter().enumerate().map(|(index, leader)| {
+        let error = if *leader < 0 { LEADER_NOT_AVAILABLE } else { 0 };
+        MetadataResponsePartition::default()
+            .with_error_code(error)
+            .with_partition_index(index as i32)
+            .with_leader_id(BrokerId(*leader))
+    });
     let mut topic =
         MetadataResponseTopic::default().with_name(Some(wire::topic())).with_partitions(partitions.collect());
-    if version >= 10 {
-        topic = topic.with_topic_id(Uuid::from_bytes(wire::TOPIC_ID));
+    match seen.leaders.is_empty() {
+        true => topic = topic.with_error_code(UNKNOWN_TOPIC_OR_PARTITION),
+        false if version >= 10 => topic = topic.with_topic_id(Uuid::from_bytes(seen.id())),
+        false => {}
     }
     let message = MetadataResponse::default()
         .with_brokers(brokers.collect())

@@ -93,6 +93,21 @@ impl Logs {
         self.logs.get(partition as usize).map_or(0, |l| l.start)
     }
 
+    /// Only producers write: everything begins empty.
+    pub fn are_produced(&mut self) {
+        self.logs.iter_mut().for_each(|log| (log.first, log.every) = (0, None));
+    }
+
+    /// Producers have written up to there.
+    pub fn is_written(&mut self, partition: i32, end: i64) {
+        let index = partition as usize;
+        if index >= self.logs.len() {
+            let log = Log { first: 0, every: None, start: 0, cut: 0, epochs: Vec::new() };
+            self.logs.resize(index + 1, log);
+        }
+        self.logs[index].first = end;
+    }
+
     pub fn has(&mut self, partition: i32, offset: i64) {
         if !self.evicts {
             let end = self.beyond.entry(partition).or_default();

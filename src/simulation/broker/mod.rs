@@ -6,23 +6,26 @@ mod commits;
 mod group;
 mod logs;
 mod rounds;
+mod topic;
 
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::{
     FetchRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, ListOffsetsRequest, OffsetCommitRequest,
-    OffsetFetchRequest, SyncGroupRequest,
+    OffsetFetchRequest, ProduceRequest, SyncGroupRequest,
 };
 
 use super::At;
 use super::dice::Dice;
 use super::reads::Part;
 use super::wire::{self, decode};
+use super::writes;
 use crate::wire::api::ApiKey;
 use crate::wire::head;
 
 pub use group::{Group, State};
 pub use logs::{Deaf, FETCH_SESSION_ID_NOT_FOUND, Logs, NOT_LEADER, OFFSET_OUT_OF_RANGE};
+pub use topic::{Seen, Topic, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, Written, id};
 
 /// Where an answer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +40,14 @@ pub struct ReplyTo {
 #[derive(Debug, Clone)]
 pub enum Reply {
     Versions,
-    Metadata,
+    Metadata(Seen),
+    /// To a request that wants no answer.
+    Nothing,
+    Producer(i64),
+    Produced {
+        id: [u8; 16],
+        written: Vec<Written>,
+    },
     Join {
         error: i16,
         generation: i32,
@@ -111,6 +121,12 @@ pub enum News {
         asked: Vec<(i32, i64)>,
         ends: Vec<(i32, i16, i64)>,
     },
+    /// A Produce, and what became of it.
+    Produced {
+        to: ReplyTo,
+        asked: Vec<(i32, writes::Batch)>,
+        written: Vec<Written>,
+    },
     /// A ListOffsets that is not answered as it should be.
     Deaf {
         to: ReplyTo,
@@ -142,7 +158,7 @@ pub struct Broker {
     pub coordinator: i32,
     /// Requests are answered with 16 until the first, then with 14 until the second.
     moving: (At, At),
-    partitions: i32,
+    pub topic: Topic,
     pub logs: Logs,
     pub out: Vec<(ReplyTo, Reply)>,
     pub news: Vec<News>,
@@ -156,7 +172,7 @@ impl Broker {
             group: Group::new(dice),
             coordinator: 0,
             moving: (0, 0),
-            partitions,
+            topic: Topic::new(partitions),
             logs: Logs::new(partitions, logs),
             out: Vec::new(),
             news: Vec::new(),
@@ -189,7 +205,15 @@ impl Broker {
         let away = self.away(now, node);
         match head.api {
             ApiKey::API_VERSIONS => self.out.push((to, Reply::Versions)),
-            ApiKey::METADATA => self.out.push((to, Reply::Metadata)),
+            ApiKey::METADATA => {
+                let seen = self.topic.seen(now, node, self.logs.leader);
+                self.out.push((to, Reply::Metadata(seen)));
+            }
+            ApiKey::INIT_PRODUCER_ID => self.producer(to),
+            ApiKey::PRODUCE => {
+                let request: ProduceRequest = decode(frame, body, version);
+                self.produce(now, node, to, &request);
+            }
             ApiKey::JOIN_GROUP => {
                 let request: JoinGroupRequest = decode(frame, body, version);
                 match away {
@@ -264,7 +288,7 @@ impl Broker {
     }
 
     pub fn encode(&self, to: ReplyTo, reply: &Reply) -> Vec<u8> {
-        answer::encode_all(to, reply, self.partitions, self.logs.leader)
+        answer::encode_all(to, reply)
     }
 
     pub fn is_readable(api: ApiKey, version: i16) -> bool {

@@ -26,6 +26,7 @@ impl Member {
             Asked::Metadata => {
                 let message: MetadataResponse = decode(frame, body, version);
                 assert_eq!(message.brokers.len(), crate::simulation::broker::NODES as usize);
+                self.sees(&message);
                 for slot in self.slots.iter_mut().filter(|s| s.conn == Some(conn)) {
                     slot.ready = true;
                 }
@@ -33,6 +34,7 @@ impl Member {
                 if all && self.slots[READS].conn != Some(conn) && self.phase == Phase::Wanting && !self.wants_rejoin {
                     self.ask_to_join(acts);
                 }
+                self.goes_by_what_it_saw(conn, acts);
             }
             Asked::Join(round) => {
                 let message: JoinGroupResponse = decode(frame, body, version);
@@ -74,6 +76,7 @@ impl Member {
                 self.committed(who, offsets, &errors, acts);
             }
             Asked::Leave => self.end(acts),
+            Asked::Producer | Asked::Written(_) => panic!("a consumer writes nothing"),
         }
     }
 
@@ -89,7 +92,7 @@ impl Member {
                     (m.member_id.to_string(), instance, m.metadata.to_vec())
                 });
                 let leads = message.leader == message.member_id;
-                self.ask_for_assignment(leads, &members.collect::<Vec<_>>(), acts);
+                self.leads_or_follows(leads, members.collect(), acts);
             }
             MEMBER_ID_REQUIRED => {
                 self.who.id = message.member_id.to_string();

@@ -2,6 +2,7 @@
 //! connections; what it does is in [`Act`]s.
 
 mod answers;
+mod finds;
 mod reading;
 mod rounds;
 mod spec;
@@ -11,9 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::dice::Dice;
 use super::reads::Got;
 use super::wire::{self, Identity};
+use super::writes::Batch;
 use super::{At, MS};
 use crate::wire::api::ApiKey;
 
+pub use finds::Finds;
 use reading::Reading;
 pub use reading::{OUT_OF_RANGE, READS};
 pub use spec::{Habit, Protocols, Reset, Spec};
@@ -80,6 +83,8 @@ pub enum What {
     Work,
     Read,
     Pause(bool),
+    /// Metadata is asked for.
+    Look,
     Commit,
     Beat,
     Reopen(usize),
@@ -107,6 +112,9 @@ pub enum Asked {
         offsets: Vec<(i32, i64)>,
     },
     Leave,
+    /// Of a producer: its id.
+    Producer,
+    Written(Vec<(i32, Batch)>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +159,7 @@ pub struct Member {
     kept: BTreeSet<i32>,
     pub dangling: BTreeSet<i32>,
     reading: Reading,
+    pub finds: Finds,
     round: u32,
     commit_busy: bool,
     /// A commit that the app had in hand when it was stopped.
@@ -182,6 +191,7 @@ impl Member {
             kept: BTreeSet::new(),
             dangling: BTreeSet::new(),
             reading: Reading::default(),
+            finds: Finds::default(),
             round: 0,
             commit_busy: false,
             hand: None,
@@ -223,6 +233,7 @@ impl Member {
             acts.push(Act::Open(READS));
             acts.push(Act::Timer(self.dice.range(0, self.spec.read_every), What::Read));
         }
+        acts.extend(self.spec.grows.map(|every| Act::Timer(every, What::Look)));
         for (what, every) in
             [(What::Work, self.spec.work_every), (What::Commit, self.spec.commit_every), (What::Beat, self.spec.beat)]
         {
@@ -231,13 +242,15 @@ impl Member {
     }
 
     /// A connection is there, or could not be made.
-    pub fn opened(&mut self, slot: usize, conn: Option<u64>, acts: &mut Acts) {
-        let Some(conn) = conn else {
+    pub fn opened(&mut self, slot: usize, conn: Option<(u64, i32)>, acts: &mut Acts) {
+        let Some((conn, node)) = conn else {
             return acts.push(Act::Timer(self.dice.range(50, 300) * MS, What::Reopen(slot)));
         };
         self.slots[slot] = Slot { conn: Some(conn), ready: false };
-        // The software that is known for it.
-        let body = wire::api_versions(3, if self.spec.faulty { "kgo" } else { "model" });
+        if slot == READS {
+            self.finds.reads_from = node;
+        }
+        let body = wire::api_versions(3, self.spec.software.name());
         acts.push(Act::Send { conn, api: ApiKey::API_VERSIONS, version: 3, body, asked: Asked::Versions });
     }
 
@@ -246,6 +259,7 @@ impl Member {
             return;
         };
         self.slots[slot] = Slot::default();
+        self.finds.looking = false;
         if slot == READS {
             self.reading_broke();
             if self.phase != Phase::Leaving {
@@ -317,7 +331,12 @@ impl Member {
                 }
                 acts.push(Act::Timer(self.spec.commit_every, what));
             }
+            What::Look => {
+                self.look(acts);
+                acts.extend(self.spec.grows.map(|every| Act::Timer(every, what)));
+            }
             What::Beat => {
+                self.notices(acts);
                 self.beat(acts);
                 acts.push(Act::Timer(self.spec.beat, what));
             }

@@ -152,13 +152,15 @@ impl Member {
                 self.has_got(*from, got, acts);
             }
         }
-        if has_moved {
-            self.follows_the_leader(acts);
+        match self.spec.grows {
+            Some(_) if has_moved => self.look(acts),
+            _ if has_moved => self.follows_the_leader(acts),
+            _ => {}
         }
     }
 
     /// The leader is elsewhere: it is looked up and connected to, and knows no session.
-    fn follows_the_leader(&mut self, acts: &mut Acts) {
+    pub(super) fn follows_the_leader(&mut self, acts: &mut Acts) {
         (self.reading.epoch, self.reading.session) = (0, 0);
         if let Some(conn) = self.slots[READS].conn {
             acts.push(Act::Close(conn));

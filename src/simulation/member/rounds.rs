@@ -46,6 +46,7 @@ impl Member {
             self.positions.clear();
         }
         self.round += 1;
+        self.finds.to_assign = None;
         self.phase = Phase::Joining;
         let version = self.spec.join_version;
         let claims = match self.cooperative {
@@ -64,7 +65,7 @@ impl Member {
         };
         self.phase = Phase::Syncing;
         let assignments = match leads && !members.is_empty() {
-            true => assign(members, self.protocol == wire::COOPERATIVE, self.who.generation),
+            true => assign(members, self.protocol == wire::COOPERATIVE, self.who.generation, self.finds.known),
             false => Vec::new(),
         };
         let version = 5;
@@ -93,6 +94,10 @@ impl Member {
         self.dangles(dangling, acts);
         let gave_up = before.iter().any(|p| !partitions.contains(p));
         self.assigned = partitions;
+        if self.assigned.iter().any(|p| *p >= self.finds.known) {
+            // It does not know who leads it.
+            self.look(acts);
+        }
         acts.push(Act::Said(format!("owns {:?} in generation {}", self.assigned, self.who.generation)));
         self.phase = Phase::Fetching;
         if gave_up {
@@ -126,8 +131,9 @@ impl Member {
 
 /// Every partition to somebody. Eager: in turn, shifted from time to time. Cooperative: owners keep
 /// what they have up to their share, and what somebody has to give up is assigned a round later.
-fn assign(members: &[Joined], cooperative: bool, generation: i32) -> Vec<(String, Vec<i32>)> {
-    let count = super::super::plan::PARTITIONS as usize;
+/// Where a leader knows of fewer partitions than there are, the rest goes to nobody.
+fn assign(members: &[Joined], cooperative: bool, generation: i32, known: i32) -> Vec<(String, Vec<i32>)> {
+    let count = known as usize;
     let mut all: Vec<(String, Vec<i32>)> = members.iter().map(|(id, ..)| (id.clone(), Vec::new())).collect();
     let claims: Vec<_> = members.iter().map(|(.., metadata)| wire::claims(metadata)).collect();
     // The first cooperative round gives most to those who had it in the eager one.
@@ -145,7 +151,7 @@ fn assign(members: &[Joined], cooperative: bool, generation: i32) -> Vec<(String
     let share = count.div_ceil(all.len());
     let mut claimed = vec![false; count];
     for (index, (owned, since)) in claims.iter().enumerate() {
-        for partition in owned.iter().filter(|_| *since == newest) {
+        for partition in owned.iter().filter(|p| *since == newest && **p < known) {
             let taken = std::mem::replace(&mut claimed[*partition as usize], true);
             if all[index].1.len() < share && !taken {
                 all[index].1.push(*partition);

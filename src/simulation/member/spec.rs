@@ -3,6 +3,7 @@
 use crate::simulation::dice::Dice;
 use crate::simulation::plan::{Turn, ms};
 use crate::simulation::wire::{COOPERATIVE, RANGE};
+use crate::simulation::writer::Software;
 use crate::simulation::{At, MS, SECOND};
 
 /// The assignors that a client offers, the one it wants first.
@@ -73,6 +74,9 @@ pub struct Spec {
     pub protocols: Protocols,
     /// In its next life.
     pub next_protocols: Protocols,
+    pub software: Software,
+    /// Its topic may get partitions: it asks for Metadata at least so often.
+    pub grows: Option<At>,
     /// `None`: logs keep all that they have, and it begins at 0 where nothing is committed.
     pub reset: Option<Reset>,
     /// It gives up everything in every round, whatever the group's protocol (Java with both assignors).
@@ -127,6 +131,8 @@ impl Spec {
             split: faulty || dice.one_in(3),
             protocols,
             next_protocols: protocols,
+            software: if faulty { Software::FranzGo } else { Software::Other },
+            grows: None,
             reset: None,
             stays_eager: turn == Turn::Switches && !faulty && dice.one_in(3),
             faulty,
@@ -163,6 +169,7 @@ impl Spec {
         ];
         let said = said.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
         let reset = self.reset.map_or(String::new(), |r| format!(", reset {r:?}"));
-        format!("{said}, {:?}, Fetch {} each {}{reset}", self.habit, self.read_version, ms(self.read_every))
+        let grows = self.grows.map_or(String::new(), |_| format!(", {:?}", self.software));
+        format!("{said}, {:?}, Fetch {} each {}{reset}{grows}", self.habit, self.read_version, ms(self.read_every))
     }
 }

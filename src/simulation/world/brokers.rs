@@ -72,6 +72,11 @@ impl World<'_> {
             return self.broken("I5", format!("the broker is asked {name} version {}", head.version));
         }
         self.say(|| format!("broker {node}: {name} #{} on {conn}", head.correlation));
+        if head.api == ApiKey::FETCH
+            && let Some(link) = self.links.get_mut(&conn)
+        {
+            link.served.insert(head.correlation);
+        }
         self.broker.request(self.now, conn, node, &frame);
     }
 
@@ -90,7 +95,9 @@ impl World<'_> {
             if let Some(link) = self.links.get_mut(&to.conn) {
                 link.busy = false;
                 if link.broker_open {
-                    self.send(to.conn, Hop::BrokerToKmend, Packet::Bytes(frame));
+                    if !matches!(reply, Reply::Nothing) {
+                        self.send(to.conn, Hop::BrokerToKmend, Packet::Bytes(frame));
+                    }
                     self.broker_goes_on(to.conn);
                 }
             }
@@ -130,6 +137,12 @@ impl World<'_> {
                 self.truth.evicted.out_of_range(to.conn, partition, start);
             }
             News::Listed { to, asked, ends } => self.broker_lists(to, Listed { asked: &asked, ends: &ends }),
+            News::Produced { to, asked, written } => {
+                self.truth.count("Produce requests");
+                let number = self.broker.topic.number();
+                let found = self.truth.grown.produced((to.conn, to.correlation), number, &asked, &written);
+                self.found(found, None);
+            }
             News::Deaf { to, deaf } => self.leader_fails(to.conn, deaf),
             News::Switched { cooperative } => {
                 self.truth.count(if cooperative { "switches to cooperative" } else { "switches back to eager" });

@@ -3,7 +3,7 @@
 use super::links::{Hop, Packet};
 use super::{Event, World};
 use crate::simulation::member::{Acts, Protocols};
-use crate::simulation::plan::{Fault, PARTITIONS};
+use crate::simulation::plan::{Fault, MOST_PARTITIONS, PARTITIONS};
 use crate::simulation::{At, MS};
 
 impl World<'_> {
@@ -90,6 +90,17 @@ impl World<'_> {
                     self.broker.logs.truncate(now, partition, behind);
                 }
             }
+            Fault::CutWriter { writer, slot, upstream } => self.cut_writer(writer, slot, upstream),
+            Fault::StallWriter { writer, slot, time } => self.stall_writer(writer, slot, time),
+            Fault::KillWriter { writer } => self.kill_writer(writer),
+            Fault::Grow { by, leaderless, late } => {
+                let by = by.min(MOST_PARTITIONS - self.broker.topic.partitions());
+                if by > 0 && self.broker.topic.grow(now, by, leaderless, late) {
+                    self.truth.count("growths");
+                    self.writers_know_less();
+                }
+            }
+            Fault::Remake { away, partitions, late } => self.remake(away, partitions, late),
             Fault::Deaf { deaf, time } => self.broker.logs.deaf = (now + time, Some(deaf)),
             Fault::Exodus { back } => {
                 for member in 0..self.people.len() {
@@ -149,11 +160,14 @@ impl World<'_> {
     }
 
     fn cut(&mut self, member: usize, slot: usize, upstream: bool) {
+        if let Some(conn) = self.people[member].as_ref().and_then(|p| p.member.slots[slot].conn) {
+            self.cut_link(conn, upstream);
+        }
+    }
+
+    pub(super) fn cut_link(&mut self, conn: u64, upstream: bool) {
         let now = self.now;
-        let conn = self.people[member].as_ref().and_then(|p| p.member.slots[slot].conn);
-        let Some((conn, link)) = conn.and_then(|c| self.links.get_mut(&c).map(|l| (c, l))) else {
-            return;
-        };
+        let Some(link) = self.links.get_mut(&conn) else { return };
         self.truth.count("connections that broke");
         let arrives = link.dice.range(0, 3000);
         if upstream {

@@ -8,7 +8,7 @@ use prometheus::Registry;
 
 use super::links::{Hop, Link, Packet, frames};
 use super::{Demand, Event, World};
-use crate::mend::{Errand, Errands, Injected};
+use crate::mend::{Chances, Errand, Errands, Injected, Shared};
 use crate::session::tests::kit::World as Kit;
 use crate::simulation::dice::Dice;
 use crate::simulation::journal::ModelJournal;
@@ -81,12 +81,13 @@ impl World<'_> {
         (0..lost).for_each(|_| self.truth.count("journal writes lost in a crash"));
         (0..refused).for_each(|_| self.truth.count("journal writes refused"));
         let restored = kept.values().cloned().collect();
-        let dice = Dice::new(process.seed, 5000 + 100 * u64::from(life) + process.number as u64);
-        process.journal = Arc::new(ModelJournal::new(kept, now, dice));
+        let own = 100 * u64::from(life) + process.number as u64;
+        process.journal = Arc::new(ModelJournal::new(kept, now, Dice::new(process.seed, 5000 + own)));
         process.journal_armed = None;
         let registry = Registry::new();
         let journal = process.journal.clone();
-        let shared = Arc::default();
+        let chances = Arc::new(Chances::seeded(Dice::new(process.seed, 900_000 + own).next()));
+        let shared = Arc::new(Shared { chances, ..Shared::default() });
         let menders = make(Start { registry: &registry, journal, restored, now: instant, shared: &shared });
         process.own = None;
         let kit = Kit::sharing(menders, registry, shared);
@@ -128,7 +129,7 @@ impl World<'_> {
         let open: Vec<_> = self.links.iter().filter(|(_, l)| l.kmend == kmend).map(|(c, _)| *c).collect();
         for conn in open {
             let Some(link) = self.links.get_mut(&conn) else { continue };
-            let own = link.life.is_none();
+            let own = link.is_own();
             if link.rig.take().is_none() && !own {
                 continue;
             }
@@ -151,10 +152,14 @@ impl World<'_> {
         let instant = self.instant();
         let now = self.now;
         let Some(link) = self.links.get_mut(&conn) else { return };
-        if link.life.is_none() {
+        if link.is_own() {
             return self.own_gets(conn, packet);
         }
         let kmend = link.kmend;
+        if let (1, Packet::Bytes(bytes)) = (side, &packet) {
+            self.is_answered(conn, bytes);
+        }
+        let Some(link) = self.links.get_mut(&conn) else { return };
         self.processes[kmend].journal.at(now);
         match packet {
             Packet::Bytes(bytes) => {
@@ -195,6 +200,7 @@ impl World<'_> {
         if rig.lingers != Some(None) {
             rig.core.close();
         }
+        self.truth.grown.ended(self.now, conn);
         self.send(conn, Hop::KmendToBroker, Packet::Close);
         self.send(conn, Hop::KmendToMember, Packet::Close);
     }
@@ -239,6 +245,12 @@ impl World<'_> {
             self.moment(kmend, Moment::Sending);
         }
         self.kmend_says(conn, &down);
+        if self.plan.grows {
+            self.passes(conn, &up, &down);
+            if wants_close {
+                self.kmend_nudges_by_close(conn);
+            }
+        }
         for (hop, bytes) in [(Hop::KmendToBroker, up), (Hop::KmendToMember, down)] {
             if !bytes.is_empty() {
                 self.send(conn, hop, Packet::Bytes(bytes));
@@ -377,7 +389,7 @@ impl World<'_> {
 
     pub(super) fn own_gets(&mut self, conn: u64, packet: Packet) {
         let instant = self.instant();
-        let Some(link) = self.links.get_mut(&conn).filter(|l| l.life.is_none()) else {
+        let Some(link) = self.links.get_mut(&conn).filter(|l| l.is_own()) else {
             return;
         };
         let kmend = link.kmend;

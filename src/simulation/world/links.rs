@@ -1,6 +1,6 @@
 //! Connections: bytes from a member through kmend to the broker and back, with their time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::session::tests::kit::Rig;
 use crate::simulation::At;
@@ -35,8 +35,9 @@ pub struct Waiting {
 }
 
 pub struct Link {
-    /// `None`: a connection of kmend's own.
     pub life: Option<Life>,
+    /// The producer whose it is; neither: a connection of kmend's own.
+    pub writer: Option<Life>,
     pub kmend: usize,
     /// It leads to the leader, for Fetch.
     pub reads: bool,
@@ -65,6 +66,15 @@ pub struct Link {
     last: [At; 4],
     cut: [Option<At>; 4],
     pub dice: Dice,
+    /// What kmend has written and is no complete frame yet, where topics grow; and the client's
+    /// requests that it has passed on and not answered.
+    pub sent_up: Vec<u8>,
+    pub sent_down: Vec<u8>,
+    pub owed: BTreeSet<i32>,
+    /// It has carried a request that wants no answer.
+    pub unanswered: bool,
+    /// Fetch requests that the broker has seen.
+    pub served: BTreeSet<i32>,
     /// What kmend has been given and has not passed on, for rule I6.
     pub mirror: [VecDeque<u8>; 2],
 }
@@ -73,6 +83,7 @@ impl Link {
     pub fn new(life: Option<Life>, kmend: usize, node: i32, rig: Option<Rig>, dice: Dice) -> Link {
         Link {
             life,
+            writer: None,
             kmend,
             reads: false,
             node,
@@ -93,8 +104,17 @@ impl Link {
             last: [0; 4],
             cut: [None; 4],
             dice,
+            sent_up: Vec::new(),
+            sent_down: Vec::new(),
+            owed: BTreeSet::new(),
+            unanswered: false,
+            served: BTreeSet::new(),
             mirror: Default::default(),
         }
+    }
+
+    pub fn is_own(&self) -> bool {
+        self.life.is_none() && self.writer.is_none()
     }
 
     /// When a packet that is sent now arrives: in the order of sending.

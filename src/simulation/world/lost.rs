@@ -61,7 +61,7 @@ impl World<'_> {
         self.found(broken, Some("ListOffsets of members"));
     }
 
-    fn found(&mut self, broken: Option<(&'static str, String)>, occurred: Option<&'static str>) {
+    pub(super) fn found(&mut self, broken: Option<(&'static str, String)>, occurred: Option<&'static str>) {
         if let Some(what) = occurred {
             self.truth.count(what);
         }

@@ -52,6 +52,9 @@ impl World<'_> {
     }
 
     pub(super) fn member_gets(&mut self, conn: u64, packet: Packet) {
+        if self.links.get(&conn).is_some_and(|l| l.writer.is_some()) {
+            return self.writer_gets(conn, packet);
+        }
         let Some((member, life)) = self.links.get(&conn).and_then(|l| l.life) else {
             return self.own_gets(conn, packet);
         };
@@ -104,6 +107,10 @@ impl World<'_> {
             self.broken("I5", what);
         }
         let body = head::response_body(frame, frame.len(), waiting.api, waiting.version).expect("a body");
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        if matches!(waiting.asked, Asked::Read { .. }) && !link.served.remove(&got) && self.plan.grows {
+            self.kmend_answers_fetch(conn, frame, body, waiting.version);
+        }
         if matches!(waiting.asked, Asked::Ends(_)) {
             self.member_is_told(member, conn, got, frame, (body, waiting.version));
         }
@@ -116,6 +123,7 @@ impl World<'_> {
         let synced = was == Phase::Syncing && matches!(waiting.asked, Asked::Sync(_)) && phase != was;
         if synced {
             let life = (member, person.life);
+            person.assigned = self.now;
             self.truth.told_to_rejoin.assigned(self.now, life, person.member.cooperative);
         }
         self.say(|| {
@@ -201,6 +209,7 @@ impl World<'_> {
         let seed = self.plan.seed;
         let Some(person) = self.people[member].as_mut() else { return };
         person.life += 1;
+        person.assigned = 0;
         person.frozen = false;
         person.has_lived = false;
         person.mail.clear();
@@ -232,7 +241,7 @@ impl World<'_> {
             let mut link = Link::new(Some((member, life)), kmend, node, Some(rig), dice);
             link.reads = reads;
             self.links.insert(conn, link);
-            conn
+            (conn, node)
         });
         self.say(|| format!("member {member} opens {opened:?} to broker {node} through kmend {kmend}"));
         let Some(person) = self.people[member].as_mut() else { return };

@@ -6,7 +6,9 @@ mod kmends;
 mod links;
 mod lost;
 mod members;
+mod nudged;
 mod watched;
+mod writers;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +19,8 @@ use super::dice::Dice;
 use super::evicted::{self, Wanted};
 use super::member::{Member, What};
 use super::menders::Make;
-use super::plan::{PARTITIONS, Plan, ms};
+use super::plan::{Plan, ms};
+use super::writer::Writer;
 use super::{At, SECOND};
 use kmends::Process;
 use links::{Hop, Links, Packet};
@@ -42,6 +45,20 @@ enum Event {
     Start {
         member: usize,
         life: u32,
+    },
+    WriterTimer {
+        writer: usize,
+        life: u32,
+        what: What,
+    },
+    WriterStart {
+        writer: usize,
+        life: u32,
+    },
+    /// A topic that was deleted is there again.
+    Made {
+        partitions: i32,
+        late: At,
     },
     Fault(usize),
     Thaw(usize),
@@ -76,6 +93,8 @@ struct Person {
     mail: Vec<(u64, Packet)>,
     timers: Vec<What>,
     has_lived: bool,
+    /// When it was last assigned something.
+    assigned: At,
 }
 
 pub struct World<'a> {
@@ -94,6 +113,7 @@ pub struct World<'a> {
     next_conn: u64,
     processes: Vec<Process>,
     people: Vec<Option<Person>>,
+    writers: Vec<Option<Writer>>,
     truth: Truth,
     trace: Option<Vec<String>>,
 }
@@ -121,12 +141,20 @@ pub enum Demand {
     Steered,
     /// Both W5 and E2.
     All,
+    /// In the end everybody knows of new partitions (rules N5, N6).
+    Grown,
+    /// All of that.
+    AllGrown,
 }
 
 impl Demand {
     fn wanted(self) -> Wanted {
-        let mends = matches!(self, Demand::Mended | Demand::Steered | Demand::All);
+        let mends = matches!(self, Demand::Mended | Demand::Steered | Demand::All | Demand::AllGrown);
         Wanted { mends, steers: (self == Demand::Steered).then_some(EARLIEST) }
+    }
+
+    fn makes_look(self) -> bool {
+        matches!(self, Demand::Grown | Demand::AllGrown)
     }
 }
 
@@ -145,12 +173,13 @@ pub fn run(plan: &Plan, make: Make<'_>, demand: Demand, tell: bool) -> Outcome {
         now: 0,
         events: BTreeMap::new(),
         steps: 0,
-        broker: Broker::new(PARTITIONS, Dice::new(plan.seed, 2), Dice::new(plan.seed, 3)),
+        broker: Broker::new(plan.partitions, Dice::new(plan.seed, 2), Dice::new(plan.seed, 3)),
         group_armed: None,
         links: Links::new(),
         next_conn: 1,
         processes: Vec::new(),
         people: Vec::new(),
+        writers: Vec::new(),
         truth: Truth::default(),
         trace: tell.then(Vec::new),
     };
@@ -196,6 +225,9 @@ fn sum(bytes: &[u8]) -> u64 {
 impl World<'_> {
     fn begin(&mut self) {
         self.broker.logs.evicts = self.plan.evicts;
+        if self.plan.grows {
+            self.broker.logs.are_produced();
+        }
         for kmend in 0..self.plan.kmends {
             self.processes.push(Process::new(kmend, self.plan.seed));
             self.start_kmend(kmend);
@@ -210,10 +242,12 @@ impl World<'_> {
                     mail: Vec::new(),
                     timers: Vec::new(),
                     has_lived: false,
+                    assigned: 0,
                 }
             });
             self.people.push(person);
         }
+        self.begin_writers();
         self.steps = 1000;
         for (index, (at, _)) in self.plan.faults.iter().enumerate() {
             self.schedule(*at, Event::Fault(index));
@@ -264,6 +298,12 @@ impl World<'_> {
             }
             Event::Timer { member, life, what } => self.member_timer(member, life, what),
             Event::Start { member, life } => self.start_member(member, life),
+            Event::WriterTimer { writer, life, what } => self.writer_timer(writer, life, what),
+            Event::WriterStart { writer, life } => self.start_writer(writer, life),
+            Event::Made { partitions, late } => {
+                self.broker.topic.make(self.now, partitions, late);
+                self.truth.count("topics made anew");
+            }
             Event::Fault(index) => self.fault(index),
             Event::Thaw(member) => self.thaw(member),
             Event::Unstick { member, life } => self.unstick(member, life),
@@ -320,9 +360,14 @@ impl World<'_> {
         let committed = self.broker.group.offsets.clone();
         self.truth.at_the_end(now, &committed);
         if let Some(what) = self.left_unread()
-            && matches!(self.demand, Demand::AllRead | Demand::All)
+            && matches!(self.demand, Demand::AllRead | Demand::All | Demand::AllGrown)
         {
             self.broken("W5", what);
+        }
+        let knows = self.demand.makes_look();
+        self.writers_at_the_end(knows);
+        if knows && let Some(what) = self.left_unassigned() {
+            self.broken("N6", what);
         }
         // Who only commits goes beyond the log end in plans in which logs keep what they have.
         if self.plan.evicts

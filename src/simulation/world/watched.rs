@@ -4,7 +4,7 @@ use kafka_protocol::messages::HeartbeatResponse;
 
 use super::World;
 use super::links::frames;
-use crate::simulation::broker::{Reply, ReplyTo, State};
+use crate::simulation::broker::{REBALANCE_IN_PROGRESS, Reply, ReplyTo, State};
 use crate::simulation::member::{Asked, Habit, Phase};
 use crate::simulation::plan::ms;
 use crate::simulation::told::{Saying, TOLD};
@@ -30,6 +30,7 @@ impl World<'_> {
         let (Some(life), kmend) = (link.life, link.kmend) else { return };
         link.said.extend(bytes);
         let mut sayings = Vec::new();
+        let mut nudged = false;
         for frame in frames(&mut link.said) {
             let got = head::correlation(&frame);
             let waiting = link.waiting.iter().find(|w| Some(w.correlation) == got);
@@ -37,9 +38,13 @@ impl World<'_> {
             let instead_of = link.beats.remove(&waiting.correlation);
             let Ok(body) = head::response_body(&frame, frame.len(), waiting.api, waiting.version) else { continue };
             let error = decode::<HeartbeatResponse>(&frame, body, waiting.version).error_code;
+            nudged |= error == REBALANCE_IN_PROGRESS && instead_of.is_some_and(|(by_broker, _)| by_broker == 0);
             if error == TOLD && instead_of.is_none_or(|(by_broker, _)| by_broker != TOLD) {
                 sayings.push((*generation, instead_of));
             }
+        }
+        if nudged {
+            self.is_nudged(conn, "consumers told to rejoin");
         }
         for (generation, instead_of) in sayings {
             let kmend = (kmend, self.processes[kmend].life);
